@@ -1,0 +1,1 @@
+"""What the service does: commands, ports, handlers and the process manager. No I/O library in here."""

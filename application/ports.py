@@ -1,0 +1,169 @@
+"""The roles that the outside has to play, as Protocols. Adapters live in `infrastructure`."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from domain.answer import Answer
+from domain.content import Content
+from domain.events import AttachmentRef, EmailDeliveryStarted, EmailQueued, Event, Recipient
+
+Clock = Callable[[], datetime]  # an aware UTC datetime
+Chance = Callable[[], float]  # a number in [0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event with its place in the one global order."""
+
+    position: int
+    topic: str  # as stored, which may be an older version than the event's class
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """A content row: written in the transaction of the EmailQueued that refers to it."""
+
+    email_id: UUID
+    body: bytes
+    blobs: tuple[str, ...] = ()  # sha256 of each attachment; what the orphan sweep must leave alone
+
+
+class Ledger(Protocol):
+    """The event store."""
+
+    async def append(self, events: Sequence[Event], contents: Sequence[StoredContent] = ()) -> int:
+        """Commit the events (of one or several streams) and their contents together, or nothing.
+
+        Returns the position of the last one. Raises StreamConflict when a stream already has such a version, and
+        StoreUnavailable when the store cannot be reached or is full. Does not return before the commit is durable.
+        """
+        ...
+
+    async def load(self, stream_id: UUID) -> list[Recorded]:
+        """A stream's whole history in order; empty when there is none. Many callers share one query."""
+        ...
+
+    async def read(self, after: int, limit: int, topics: Sequence[str] = ()) -> list[Recorded]:
+        """The next events of all streams in the global order. `topics` keeps only these, with or without `.vN`."""
+        ...
+
+    async def position(self) -> int:
+        """The position of the newest event, 0 when there is none."""
+        ...
+
+    async def wait(self, after: int, timeout: float) -> None:
+        """Return when something newer than `after` may be there, or after `timeout` seconds."""
+        ...
+
+
+class ContentStore(Protocol):
+    """The deletable side of the ledger."""
+
+    async def load_content(self, email_id: UUID) -> Content | None:
+        """None when it was purged (or never was). Many callers share one query."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Attachments under the sha256 (hex) of their bytes. Raises BlobStoreUnavailable."""
+
+    async def put(self, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+        """Store durably and return (sha256, size). Storing the same bytes again is harmless and renews their age."""
+        ...
+
+    async def get(self, sha256: str) -> bytes:
+        """The bytes. Raises BlobMissing."""
+        ...
+
+    def list(self) -> AsyncIterator[tuple[str, datetime]]:
+        """Every blob with the time of its last put."""
+        ...
+
+    async def delete(self, sha256: str, unless_put_after: datetime) -> bool:
+        """Delete it, unless it was put again after that time. Returns whether it was deleted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """All a provider needs for one attempt. Every attempt of one email renders to the same bytes."""
+
+    email: EmailQueued
+    attempt: EmailDeliveryStarted
+    content: Content
+    date: datetime  # the Date header: fixed when the email became due
+    blobs: BlobStore
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """Those to reach in this attempt: the envelope, not the headers."""
+        wanted = set(self.attempt.recipients)
+        return tuple(r for r in self.email.recipients if r.id in wanted)
+
+    @property
+    def message_id(self) -> str:
+        """The Message-ID header, stable for the email, angle brackets included."""
+        return message_id(self.email)
+
+    async def read(self, attachment: AttachmentRef) -> bytes:
+        return await self.blobs.get(attachment.sha256)
+
+
+def message_id(email: EmailQueued) -> str:
+    """`<email id@sender's domain>`, the domain in A-labels."""
+    domain = email.sender.domain
+    return f"<{email.originator_id}@{domain if domain.isascii() else domain.encode('idna').decode()}>"
+
+
+class EmailProvider(Protocol):
+    """One way to send email. `send` never raises for what a provider or network may do: that is an Answer."""
+
+    name: str
+
+    async def send(self, message: OutgoingMessage) -> Answer: ...
+
+    async def look_up(self, message: OutgoingMessage) -> Answer | None:
+        """Evidence about an earlier attempt: what was taken, an empty Answer for "not there", None for "cannot tell"."""
+        ...
+
+    async def check(self) -> str | None:
+        """A cheap authenticated call; None when all is well, else what is wrong, without secrets."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A row of the dispatch queue that this worker alone may act on until `until`."""
+
+    email_id: UUID
+    until: datetime
+
+
+class DispatchQueue(Protocol):
+    """The emails that are due, shared by all workers through leases."""
+
+    async def claim(self, worker: str, limit: int, lease: timedelta, now: datetime) -> list[Claim]:
+        """Take up to `limit` due emails nobody holds, by priority, then by due time."""
+        ...
+
+    async def extend(self, worker: str, email_ids: Sequence[UUID], until: datetime) -> None:
+        """Keep holding these while a slow provider answers."""
+        ...
+
+    async def release(self, worker: str, email_ids: Sequence[UUID]) -> None:
+        """Give these back at once (a graceful stop, or nothing to do)."""
+        ...
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """When the next row that nobody holds comes due; None when there is none."""
+        ...
+
+    async def wait(self, timeout: float) -> None:
+        """Return when the queue may have changed, or after `timeout` seconds."""
+        ...

@@ -1,0 +1,53 @@
+"""A provider's answer to one send call, as data that the aggregate and the router can act on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from domain import events as e
+from domain.delivery import ErrorClass
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientReport:
+    """One thing a provider says about one recipient, ready to become an event of class `kind`.
+
+    `details` are that event's own fields (bounce class, statuses, url …).
+    """
+
+    kind: type[e.RecipientEvent]
+    recipient_id: UUID
+    provider: str
+    provider_at: datetime
+    provider_event_id: str | None = None
+    provider_message_id: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one call.
+
+    `messages` names the recipients the provider took, each with the provider's id for it. `put_off` are those to try
+    again. `reports` are final words about single recipients that came in the same answer, refusals among them.
+    `error_class` says why it did not work for the put-off, or for all when nothing was taken; UNKNOWN means in doubt.
+    """
+
+    messages: tuple[e.ProviderMessage, ...] = ()
+    put_off: tuple[UUID, ...] = ()
+    reports: tuple[RecipientReport, ...] = ()
+    error_class: ErrorClass | None = None
+    reason: str | None = None
+    words: str = field(default="", repr=False)
+    retry_after: timedelta | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        return self.error_class is ErrorClass.UNKNOWN
+
+    def refused(self) -> tuple[UUID, ...]:
+        final = (e.EmailRecipientDeliveryFailed, e.EmailRecipientSuppressed)
+        taken = {message.recipient_id for message in self.messages}
+        return tuple(r.recipient_id for r in self.reports if r.kind in final and r.recipient_id not in taken)

@@ -1,0 +1,473 @@
+"""The Email aggregate: every rule about one email, deciding over its own history. No I/O, no clock, no chance."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any, Self
+from uuid import UUID
+
+from domain import events as e
+from domain.address import Mailbox
+from domain.answer import Answer, RecipientReport
+from domain.delivery import DeliveryPolicy, ErrorClass, GiveUp, Trouble, after_trouble
+from domain.errors import NotAllowedInThisState
+from domain.ids import uuid7
+from domain.standing import EmailStatus, Standing
+
+_WAITING = frozenset({EmailStatus.SCHEDULED, EmailStatus.QUEUED, EmailStatus.DEFERRED})
+_REQUEUEABLE = frozenset(
+    {EmailStatus.FAILED, EmailStatus.BOUNCED, EmailStatus.PARTIALLY_DELIVERED, EmailStatus.SUPPRESSED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a SendEmail command asks for, checked and normalised: the fields of EmailQueued that are not bookkeeping."""
+
+    sender: Mailbox
+    recipients: tuple[e.Recipient, ...]
+    subject: str
+    content: e.ContentRef
+    policy: DeliveryPolicy
+    fingerprint: str
+    reply_to: tuple[Mailbox, ...] = ()
+    attachments: tuple[e.AttachmentRef, ...] = ()
+    tags: tuple[e.Tag, ...] = ()
+    metadata: dict[str, str] | None = None
+    priority: e.Priority = e.Priority.NORMAL
+    stream: str = "transactional"
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    keyed: bool = False
+
+
+class Step(Enum):
+    """What the process manager has to do next for an email."""
+
+    NOTHING = auto()
+    START = auto()
+    EXPIRE = auto()
+    DOUBT = auto()  # the intent's deadline passed without an outcome
+    SETTLE = auto()  # the window for evidence is over
+
+
+class Email:
+    """One email from acceptance to its end. Methods check a rule and record events; `_apply` evolves the state."""
+
+    queued: e.EmailQueued
+    standing: Standing
+
+    def __init__(self, id: UUID) -> None:
+        self.id = id
+        self.version = 0
+        self.due_at: datetime | None = None  # None: nothing is waited for
+        self.due_since: datetime | None = None
+        self.attempts: dict[int, e.EmailDeliveryStarted] = {}
+        self._accepted: set[int] = set()
+        self._doubted: set[int] = set()
+        self._requeues = 0
+        self._before_requeue = 0
+        self._reported: set[tuple[object, ...]] = set()
+        self._pending: list[e.Event] = []
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def queue(cls, id: UUID, tenant: str, draft: Draft, stamp: e.Stamp) -> Self:
+        """Accept an email. A `send_at` that is not in the future means now."""
+        email = cls(id)
+        later = draft.send_at if draft.send_at and draft.send_at > stamp.now else None
+        event = e.EmailQueued(
+            **_bookkeeping(id, 1, tenant, stamp),
+            sender=draft.sender,
+            recipients=draft.recipients,
+            reply_to=draft.reply_to,
+            subject=draft.subject,
+            content=draft.content,
+            attachments=draft.attachments,
+            tags=draft.tags,
+            metadata=draft.metadata or {},
+            priority=draft.priority,
+            stream=draft.stream,
+            send_at=later,
+            expires_at=draft.expires_at,
+            policy=draft.policy,
+            fingerprint=draft.fingerprint,
+            keyed=draft.keyed,
+        )
+        email._apply(event)
+        email._pending.append(event)
+        return email
+
+    @classmethod
+    def of(cls, history: Iterable[e.Event]) -> Self | None:
+        """Rebuild from a stream's events, in order; None for an empty stream."""
+        email: Self | None = None
+        for event in history:
+            if email is None:
+                email = cls(event.originator_id)
+            email._apply(event)
+        return email
+
+    def collect_events(self) -> list[e.Event]:
+        """The events recorded since the last call, to be appended in one commit."""
+        pending, self._pending = self._pending, []
+        return pending
+
+    @property
+    def status(self) -> EmailStatus:
+        return self.standing.status
+
+    @property
+    def tenant(self) -> str:
+        return self.queued.tenant
+
+    @property
+    def token(self) -> str:
+        """Our idempotency token: one for all attempts, a new one after a requeue, which is meant to send again."""
+        return f"{self.id.hex}-{self._requeues}"
+
+    def step(self, now: datetime) -> Step:
+        """What is due for this email at `now`."""
+        if self.due_at is None or self.due_at > now:
+            return Step.NOTHING
+        match self.status:
+            case EmailStatus.SENDING:
+                return Step.DOUBT
+            case EmailStatus.UNCONFIRMED:
+                return Step.SETTLE
+            case status if status not in _WAITING:
+                return Step.NOTHING
+            case _:
+                return Step.EXPIRE if self._expired(now) else Step.START
+
+    # -- what the client decides -------------------------------------------------------------------------------
+
+    def reschedule(self, send_at: datetime, stamp: e.Stamp) -> None:
+        self._require(self.status in _WAITING and not self.standing.handed_over, "rescheduled")
+        self._record(e.EmailRescheduled, stamp, send_at=send_at)
+
+    def cancel(self, stamp: e.Stamp) -> None:
+        """Take it back. Cancelling twice is no error and records nothing new."""
+        if self.status is EmailStatus.CANCELLED:
+            return
+        self._require(self.status in _WAITING and not self.standing.handed_over, "cancelled")
+        self._record(e.EmailCancelled, stamp)
+
+    def requeue(self, reason: str, stamp: e.Stamp, priority: e.Priority | None = None) -> None:
+        """Send again to those who have not got it."""
+        self._require(self.status in _REQUEUEABLE, "sent again")
+        again = self.standing.undelivered or tuple(self.standing.recipients)
+        self._record(e.EmailRequeued, stamp, recipients=again, priority=priority or self.queued.priority, reason=reason)
+
+    def resolve(self, resolution: e.Resolution, reason: str, stamp: e.Stamp) -> None:
+        """An operator settles an attempt in doubt."""
+        self._require(self.status is EmailStatus.UNCONFIRMED, "resolved")
+        self._resolve(self._open(), resolution, "operator", stamp, reason=reason)
+
+    def purge_content(self, reason: str, stamp: e.Stamp) -> None:
+        self._require(self.due_at is None, "purged")
+        self._record(e.EmailContentPurged, stamp, reason=reason)
+
+    # -- what the process manager does -------------------------------------------------------------------------
+
+    def start_delivery(self, provider: str, route: str, lease: timedelta, stamp: e.Stamp) -> int:
+        """Record the intent to call a provider for all who are outstanding. Returns the attempt's number."""
+        self._require(self.status in _WAITING, "started")
+        attempt = self.standing.attempt + 1
+        self._record(
+            e.EmailDeliveryStarted,
+            stamp,
+            attempt=attempt,
+            provider=provider,
+            token=self.token,
+            route=route,
+            recipients=self.standing.outstanding,
+            deadline=stamp.now + lease,
+        )
+        return attempt
+
+    def conclude(self, attempt: int, answer: Answer, stamp: e.Stamp, *, chance: float) -> None:
+        """Record what came of an attempt, in time or late (after others had to assume the worst)."""
+        started = self.attempts[attempt]
+        if self.standing.open_attempt == attempt and not self.standing.in_doubt:
+            if answer.in_doubt:
+                self._doubt(started, answer.reason or "answer_lost", stamp, words=answer.words)
+            else:
+                self._take(started, answer, stamp, chance)
+        elif answer.messages and attempt not in self._accepted:
+            self._resolve(started, e.Resolution.ACCEPTED, "late_answer", stamp, messages=answer.messages)
+            self._report_all(answer.reports, stamp)
+        elif self.standing.open_attempt == attempt and not answer.in_doubt and not answer.messages:
+            self._resolve(started, e.Resolution.NOT_ACCEPTED, "late_answer", stamp)
+            self._take(started, answer, stamp, chance)
+
+    def doubt(self, stamp: e.Stamp) -> None:
+        """The intent's deadline passed and nobody recorded an outcome: the worker is gone, or stuck."""
+        if self.status is EmailStatus.SENDING:
+            self._doubt(self._open(), "worker_lost", stamp)
+
+    def settle(self, found: Answer | None, stamp: e.Stamp) -> None:
+        """The window is over: settle by what the provider's look-up `found`, or else by the email's policy.
+
+        `found` None means there is no evidence; an answer that took nobody means the provider knows it has nothing.
+        """
+        if self.status is not EmailStatus.UNCONFIRMED:
+            return
+        started = self._open()
+        if found is not None and found.messages:
+            self._resolve(started, e.Resolution.ACCEPTED, "look_up", stamp, messages=found.messages)
+            self._report_all(found.reports, stamp)
+        elif found is not None:
+            self._resolve(started, e.Resolution.NOT_ACCEPTED, "look_up", stamp)
+        elif self.queued.policy.in_doubt == "at_most_once":
+            self._doubt(started, "no_evidence", stamp, park=True)
+        else:
+            self._resolve(started, e.Resolution.PRESUMED_LOST, "policy", stamp)
+            self._give_up_if_hopeless(started, stamp)
+
+    def expire(self, stamp: e.Stamp) -> None:
+        if self.status in _WAITING and self._expired(stamp.now):
+            self._record(e.EmailExpired, stamp, expires_at=self.queued.expires_at)
+
+    def report(self, report: RecipientReport, stamp: e.Stamp) -> None:
+        """Record a provider's word about one recipient, once.
+
+        Any such word is evidence that the provider took the latest attempt, should that be in doubt or presumed lost.
+        """
+        open_question = self.status is EmailStatus.UNCONFIRMED or self.status in _WAITING
+        self._report_all([report], stamp)
+        latest = self.attempts.get(self.standing.attempt)
+        if not open_question or latest is None or latest.attempt not in self._doubted - self._accepted:
+            return
+        if report.recipient_id in latest.recipients and report.kind is not e.EmailRecipientSuppressed:
+            self._resolve(latest, e.Resolution.ACCEPTED, "feedback", stamp)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _take(self, started: e.EmailDeliveryStarted, answer: Answer, stamp: e.Stamp, chance: float) -> None:
+        self._report_all(answer.reports, stamp)
+        taken = {message.recipient_id for message in answer.messages}
+        refused = answer.refused()
+        rest = tuple(r for r in started.recipients if r not in taken and r not in refused)
+        verdict = self._after(answer, stamp.now, chance) if rest else GiveUp("rejected")
+        if answer.messages:
+            self._record(
+                e.EmailDispatched,
+                stamp,
+                attempt=started.attempt,
+                provider=started.provider,
+                messages=answer.messages,
+                refused=refused,
+                put_off=() if isinstance(verdict, GiveUp) else rest,
+                words=answer.words,
+            )
+        facts = {"attempt": started.attempt, "provider": started.provider, "words": answer.words}
+        error_class = answer.error_class or ErrorClass.PERMANENT
+        if not isinstance(verdict, GiveUp):
+            self._record(
+                e.EmailDeliveryDeferred,
+                stamp,
+                **facts,
+                recipients=rest,
+                error_class=error_class,
+                reason=answer.reason,
+                retry_at=verdict.at,
+            )
+        elif verdict.reason == "expired" and rest:
+            self._record(e.EmailExpired, stamp, expires_at=self.queued.expires_at)
+        elif rest or not answer.messages:
+            self._record(
+                e.EmailDeliveryFailed, stamp, **facts, error_class=error_class, reason=answer.reason or verdict.reason
+            )
+
+    def _after(self, answer: Answer, now: datetime, chance: float) -> Any:
+        trouble = Trouble(
+            error_class=answer.error_class or ErrorClass.TRANSIENT,
+            attempts=self.standing.attempt - self._before_requeue,
+            due_since=self.due_since or now,
+            expires_at=self.queued.expires_at,
+            retry_after=answer.retry_after,
+        )
+        return after_trouble(self.queued.policy, trouble, now, chance)
+
+    def _give_up_if_hopeless(self, started: e.EmailDeliveryStarted, stamp: e.Stamp) -> None:
+        if self._expired(stamp.now):
+            self._record(e.EmailExpired, stamp, expires_at=self.queued.expires_at)
+        elif isinstance(verdict := self._after(Answer(), stamp.now, 0.0), GiveUp) and verdict.reason != "expired":
+            self._record(
+                e.EmailDeliveryFailed,
+                stamp,
+                attempt=started.attempt,
+                provider=started.provider,
+                error_class=ErrorClass.UNKNOWN,
+                reason=verdict.reason,
+            )
+
+    def _doubt(
+        self, started: e.EmailDeliveryStarted, reason: str, stamp: e.Stamp, *, words: str = "", park: bool = False
+    ) -> None:
+        self._record(
+            e.EmailDeliveryUnconfirmed,
+            stamp,
+            attempt=started.attempt,
+            provider=started.provider,
+            recipients=started.recipients,
+            reason=reason,
+            words=words,
+            settle_at=None if park else stamp.now + self.queued.policy.settle_after,
+        )
+
+    def _resolve(
+        self,
+        started: e.EmailDeliveryStarted,
+        resolution: e.Resolution,
+        evidence: str,
+        stamp: e.Stamp,
+        *,
+        messages: tuple[e.ProviderMessage, ...] = (),
+        reason: str = "",
+    ) -> None:
+        recipients = tuple(m.recipient_id for m in messages) or started.recipients
+        taken = recipients if resolution is e.Resolution.ACCEPTED else ()
+        self._record(
+            e.EmailDeliveryResolved,
+            stamp,
+            attempt=started.attempt,
+            provider=started.provider,
+            resolution=resolution,
+            evidence=evidence,
+            recipients=recipients,
+            messages=messages,
+            put_off=tuple(r for r in self.standing.outstanding if r not in taken),
+            reason=reason,
+        )
+
+    def _report_all(self, reports: Iterable[RecipientReport], stamp: e.Stamp) -> None:
+        for report in reports:
+            if report.recipient_id not in self.standing.recipients or _identity(report) in self._reported:
+                continue
+            self._record(
+                report.kind,
+                stamp,
+                recipient_id=report.recipient_id,
+                provider=report.provider,
+                provider_at=report.provider_at,
+                provider_event_id=report.provider_event_id,
+                provider_message_id=report.provider_message_id,
+                **report.details,
+            )
+
+    def _open(self) -> e.EmailDeliveryStarted:
+        return self.attempts[self.standing.attempt]
+
+    def _expired(self, now: datetime) -> bool:
+        return self.queued.expires_at is not None and self.queued.expires_at <= now
+
+    def _require(self, allowed: bool, done: str) -> None:
+        if not allowed:
+            raise NotAllowedInThisState(f"This email is {self.status.value}; it cannot be {done} now.")
+
+    def _record(self, cls: type[e.Event], stamp: e.Stamp, **fields: Any) -> None:
+        event = cls(**_bookkeeping(self.id, self.version + 1, self.tenant, stamp), **fields)
+        self._apply(event)
+        self._pending.append(event)
+
+    def _apply(self, event: e.Event) -> None:
+        self.version = event.originator_version
+        if isinstance(event, e.EmailQueued):
+            self.queued, self.standing = event, Standing.opened(event)
+        else:
+            self.standing.apply(event)
+        if follow := _FOLLOW.get(type(event)):
+            follow(self, event)
+        elif isinstance(event, e.RecipientEvent):
+            self._reported.add(_identity(event))
+
+    def _due(self, at: datetime) -> None:
+        expires_at = self.queued.expires_at
+        at = min(at, expires_at) if expires_at else at
+        self.due_at = at if self.standing.outstanding else None
+
+
+def _bookkeeping(id: UUID, version: int, tenant: str, stamp: e.Stamp) -> dict[str, Any]:
+    return {
+        "originator_id": id,
+        "originator_version": version,
+        "event_id": uuid7(stamp.now),
+        "occurred_at": stamp.now,
+        "tenant": tenant,
+        "actor": stamp.actor,
+        "correlation_id": stamp.correlation_id,
+        "causation_id": stamp.causation_id,
+        "traceparent": stamp.traceparent,
+    }
+
+
+def _identity(said: RecipientReport | e.RecipientEvent) -> tuple[object, ...]:
+    """What makes two reports the same one: the provider's own event id, or else who, what and when."""
+    kind = said.kind if isinstance(said, RecipientReport) else type(said)
+    if said.provider_event_id:
+        return kind, said.recipient_id, said.provider, said.provider_event_id
+    return kind, said.recipient_id, said.provider, said.provider_at
+
+
+# -- how each event moves what the aggregate knows beyond the standing ---------------------------------------------
+
+
+def _was_timed(email: Email, event: e.EmailQueued | e.EmailRescheduled) -> None:
+    email.due_since = event.send_at or event.occurred_at
+    email._due(email.due_since)
+
+
+def _was_requeued(email: Email, event: e.EmailRequeued) -> None:
+    email._requeues += 1
+    email._before_requeue = email.standing.attempt
+    email.due_since = event.occurred_at
+    email._due(event.occurred_at)
+
+
+def _was_started(email: Email, event: e.EmailDeliveryStarted) -> None:
+    email.attempts[event.attempt] = event
+    email.due_at = event.deadline
+
+
+def _was_put_off(email: Email, event: e.EmailDeliveryDeferred) -> None:
+    email._due(event.retry_at)
+
+
+def _was_doubted(email: Email, event: e.EmailDeliveryUnconfirmed) -> None:
+    email._doubted.add(event.attempt)
+    email.due_at = event.settle_at
+
+
+def _was_resolved(email: Email, event: e.EmailDeliveryResolved) -> None:
+    if event.resolution is e.Resolution.ACCEPTED:
+        email._accepted.add(event.attempt)
+    if email.standing.open_attempt is None:
+        email._due(event.occurred_at)
+
+
+def _was_dispatched(email: Email, event: e.EmailDispatched) -> None:
+    email._accepted.add(event.attempt)
+    email.due_at = None
+
+
+def _has_ended(email: Email, event: e.Event) -> None:
+    email.due_at = None
+
+
+_FOLLOW: Mapping[type[e.Event], Callable[[Email, Any], None]] = {
+    e.EmailQueued: _was_timed,
+    e.EmailRescheduled: _was_timed,
+    e.EmailRequeued: _was_requeued,
+    e.EmailDeliveryStarted: _was_started,
+    e.EmailDeliveryDeferred: _was_put_off,
+    e.EmailDeliveryUnconfirmed: _was_doubted,
+    e.EmailDeliveryResolved: _was_resolved,
+    e.EmailDispatched: _was_dispatched,
+    e.EmailCancelled: _has_ended,
+    e.EmailExpired: _has_ended,
+    e.EmailDeliveryFailed: _has_ended,
+}

@@ -1,0 +1,338 @@
+"""Every domain event: plain frozen data under a stable topic (`email.queued.v1`).
+
+The stored topic is `TYPE.vVERSION`, never a module path. To change an event's fields, raise its VERSION and add the
+step from the old one to `domain.upcasting`; what is stored is never rewritten.
+"""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from domain.address import Mailbox
+from domain.delivery import DeliveryPolicy, ErrorClass
+from domain.personal import PersonalMap, PersonalStr
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stamp(BaseModel):
+    """When something was decided, by whom, and what led to it: the part that all events of one decision share."""
+
+    model_config = _FROZEN
+
+    now: AwareDatetime
+    actor: str
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+
+
+class Event(BaseModel):
+    """A fact about one stream."""
+
+    model_config = _FROZEN
+
+    TYPE: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+
+    originator_id: UUID
+    originator_version: int
+    event_id: UUID
+    occurred_at: AwareDatetime
+    tenant: str
+    actor: str  # who decided: `api:KEYNAME`, `worker`, `provider:NAME`, `operator:…`; never a person's address
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+
+    @classmethod
+    def topic(cls) -> str:
+        return f"{cls.TYPE}.v{cls.VERSION}"
+
+
+class Priority(StrEnum):
+    CRITICAL = "critical"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+
+class Recipient(BaseModel):
+    """One person an email is addressed to."""
+
+    model_config = _FROZEN
+
+    id: UUID
+    kind: Literal["to", "cc", "bcc"]
+    address: PersonalStr
+    name: PersonalStr = ""
+
+
+class ContentRef(BaseModel):
+    """Where the body is, and what it must hash to: the `content` row of the same email."""
+
+    model_config = _FROZEN
+
+    size: int
+    sha256: str
+
+
+class AttachmentRef(BaseModel):
+    """One attachment: a blob under its sha256, and how the message names it."""
+
+    model_config = _FROZEN
+
+    sha256: str
+    size: int
+    filename: PersonalStr
+    content_type: str
+    content_id: str | None = None
+
+
+class Tag(BaseModel):
+    model_config = _FROZEN
+
+    name: str
+    value: str
+
+
+class ProviderMessage(BaseModel):
+    """The id under which a provider knows the message to one recipient."""
+
+    model_config = _FROZEN
+
+    recipient_id: UUID
+    message_id: str
+
+
+ProviderWords = Annotated[str, Field(max_length=1000, repr=False)]
+BounceClass = Literal["hard", "soft", "undetermined"]
+
+
+class EmailQueued(Event):
+    """Accepted: from now on this email will reach an end that can be looked up."""
+
+    TYPE = "email.queued"
+
+    sender: Mailbox
+    recipients: tuple[Recipient, ...]
+    reply_to: tuple[Mailbox, ...] = ()
+    subject: PersonalStr
+    content: ContentRef
+    attachments: tuple[AttachmentRef, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    metadata: PersonalMap = {}
+    priority: Priority = Priority.NORMAL
+    stream: str = "transactional"
+    send_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None
+    policy: DeliveryPolicy
+    fingerprint: str  # sha256 of the command; tells a repeated command from another one under the same key
+    keyed: bool = False  # whether the stream id came from an idempotency key
+
+
+class EmailRescheduled(Event):
+    """The client moved the time of sending."""
+
+    TYPE = "email.rescheduled"
+    send_at: AwareDatetime
+
+
+class EmailCancelled(Event):
+    """The client took it back before any provider had it."""
+
+    TYPE = "email.cancelled"
+
+
+class EmailExpired(Event):
+    """Its time passed before any provider took it."""
+
+    TYPE = "email.expired"
+    expires_at: AwareDatetime
+
+
+class EmailDeliveryStarted(Event):
+    """The intent to call a provider, committed before the call."""
+
+    TYPE = "email.delivery_started"
+    attempt: int
+    provider: str
+    token: str  # our idempotency token; the same for every attempt of one email
+    route: str  # why this provider
+    recipients: tuple[UUID, ...]
+    deadline: AwareDatetime  # without an outcome by then, the attempt is in doubt
+
+
+class EmailDispatched(Event):
+    """The provider took the message for the recipients in `messages`, at least one."""
+
+    TYPE = "email.dispatched"
+    attempt: int
+    provider: str
+    messages: tuple[ProviderMessage, ...]
+    refused: tuple[UUID, ...] = ()  # each has its own EmailRecipientDeliveryFailed in the same commit
+    put_off: tuple[UUID, ...] = ()  # an EmailDeliveryDeferred for these follows in the same commit
+    words: ProviderWords = ""
+
+
+class EmailDeliveryDeferred(Event):
+    """This attempt did not work for these recipients; the next one is due at `retry_at`."""
+
+    TYPE = "email.delivery_deferred"
+    attempt: int
+    provider: str
+    recipients: tuple[UUID, ...]
+    error_class: ErrorClass
+    reason: str | None = None
+    words: ProviderWords = ""
+    retry_at: AwareDatetime
+
+
+class EmailDeliveryFailed(Event):
+    """Delivery ended for all who were outstanding, usually the whole email. It stands among the dead letters."""
+
+    TYPE = "email.delivery_failed"
+    attempt: int
+    provider: str | None
+    error_class: ErrorClass
+    reason: str
+    words: ProviderWords = ""
+
+
+class EmailDeliveryUnconfirmed(Event):
+    """The provider may or may not have taken it."""
+
+    TYPE = "email.delivery_unconfirmed"
+    attempt: int
+    provider: str
+    recipients: tuple[UUID, ...]
+    reason: str  # `answer_lost`, `worker_lost`, `no_evidence`
+    words: ProviderWords = ""
+    settle_at: AwareDatetime | None  # when evidence is looked for; None: parked for an operator
+
+
+class Resolution(StrEnum):
+    ACCEPTED = "accepted"
+    NOT_ACCEPTED = "not_accepted"
+    PRESUMED_LOST = "presumed_lost"  # no evidence either way; the email's policy says send again
+
+
+class EmailDeliveryResolved(Event):
+    """How an attempt in doubt was settled, and by what evidence."""
+
+    TYPE = "email.delivery_resolved"
+    attempt: int
+    provider: str
+    resolution: Resolution
+    evidence: Literal["late_answer", "look_up", "feedback", "policy", "operator"]
+    recipients: tuple[UUID, ...]
+    messages: tuple[ProviderMessage, ...] = ()
+    put_off: tuple[UUID, ...] = ()  # still to be sent to, now
+    reason: PersonalStr = ""
+
+
+class EmailRequeued(Event):
+    """An operator sent it again to the recipients who have not got it."""
+
+    TYPE = "email.requeued"
+    recipients: tuple[UUID, ...]
+    priority: Priority
+    reason: PersonalStr
+
+
+class EmailContentPurged(Event):
+    """Bodies and attachments are gone, on purpose."""
+
+    TYPE = "email.content_purged"
+    reason: str
+
+
+class RecipientEvent(Event):
+    """What a provider reported about one recipient."""
+
+    recipient_id: UUID
+    provider: str
+    provider_at: AwareDatetime  # the provider's clock; states fold by this, never by arrival
+    provider_event_id: str | None = None
+    provider_message_id: str | None = None
+
+
+class EmailRecipientDelivered(RecipientEvent):
+    """The recipient's server took it."""
+
+    TYPE = "email.recipient_delivered"
+    words: ProviderWords = ""
+
+
+class EmailRecipientDeferred(RecipientEvent):
+    """The recipient's server put the provider off; the provider goes on trying."""
+
+    TYPE = "email.recipient_deferred"
+    smtp_status: int | None = None
+    enhanced_status: str | None = None
+    words: ProviderWords = ""
+
+
+class EmailRecipientDeliveryFailed(RecipientEvent):
+    """It bounced for this recipient."""
+
+    TYPE = "email.recipient_delivery_failed"
+    bounce_class: BounceClass
+    reason: str | None = None
+    smtp_status: int | None = None
+    enhanced_status: str | None = None
+    words: ProviderWords = ""
+    add_to_suppression: bool = False  # the address itself is the cause
+
+
+class EmailRecipientSuppressed(RecipientEvent):
+    """Not sent to this recipient; `rule` names why."""
+
+    TYPE = "email.recipient_suppressed"
+    rule: str
+
+
+class EmailRecipientOpened(RecipientEvent):
+    TYPE = "email.recipient_opened"
+    machine: bool = False  # a proxy or scanner, not a person
+
+
+class EmailRecipientClicked(RecipientEvent):
+    TYPE = "email.recipient_clicked"
+    url: PersonalStr
+    machine: bool = False
+
+
+class EmailRecipientComplained(RecipientEvent):
+    TYPE = "email.recipient_complained"
+    complaint: str | None = None  # the feedback type: abuse, fraud …
+
+
+class EmailRecipientUnsubscribed(RecipientEvent):
+    TYPE = "email.recipient_unsubscribed"
+    scope: str | None = None
+
+
+EVENTS: tuple[type[Event], ...] = (
+    EmailQueued,
+    EmailRescheduled,
+    EmailCancelled,
+    EmailExpired,
+    EmailDeliveryStarted,
+    EmailDispatched,
+    EmailDeliveryDeferred,
+    EmailDeliveryFailed,
+    EmailDeliveryUnconfirmed,
+    EmailDeliveryResolved,
+    EmailRequeued,
+    EmailContentPurged,
+    EmailRecipientDelivered,
+    EmailRecipientDeferred,
+    EmailRecipientDeliveryFailed,
+    EmailRecipientSuppressed,
+    EmailRecipientOpened,
+    EmailRecipientClicked,
+    EmailRecipientComplained,
+    EmailRecipientUnsubscribed,
+)

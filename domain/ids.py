@@ -1,0 +1,32 @@
+"""Identifiers: time-ordered UUIDv7, and stream ids derived from a tenant's idempotency key."""
+
+import os
+from datetime import datetime
+from uuid import UUID, uuid5
+
+_KEYED = UUID("6d2c4a5e-7c1f-5b0e-9a4d-1f6f0f2b8c11")  # namespace of all key-derived stream ids; never change it
+
+
+def uuid7(now: datetime) -> UUID:
+    """A UUIDv7 (RFC 9562 section 5.7): 48 bits of Unix milliseconds, then 74 random bits."""
+    milliseconds = int(now.timestamp() * 1000) & (1 << 48) - 1
+    random = int.from_bytes(os.urandom(10), "big")
+    value = milliseconds << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+def email_id_for_key(tenant: str, key: str, index: int = 0) -> UUID:
+    """The stream id that an idempotency key stands for, for ever.
+
+    `index` is the item's place in a batch. Item 0 shares its id with a single command of the same key, so that
+    using one key for both is found out as a conflict.
+    """
+    name = f"{tenant}\0{key}" if index == 0 else f"{tenant}\0{key}\0{index}"
+    return uuid5(_KEYED, name)
+
+
+def recipient_id(email_id: UUID, index: int) -> UUID:
+    """The id of an email's recipient number `index`; a function of both, so that a replay finds the same one."""
+    return uuid5(email_id, str(index))

@@ -1,0 +1,37 @@
+"""Reads events as they were stored, of any version, into the classes of today."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from domain.errors import UnreadableEvent
+from domain.events import EVENTS, Event
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+# (type, stored version) -> the step to the next version. Empty while every event still is in its first version.
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+
+
+class Catalogue:
+    """Which class reads which stored topic, and by which steps an old state becomes a new one."""
+
+    def __init__(
+        self,
+        events: Sequence[type[Event]] = EVENTS,
+        upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+    ) -> None:
+        self._classes = {event.TYPE: event for event in events}
+        self._upcasters = upcasters
+
+    def read(self, topic: str, state: dict[str, Any]) -> Event:
+        """Build the event from its stored topic and state. Raises UnreadableEvent, naming the topic, never the data."""
+        type_, _, version = topic.rpartition(".v")
+        try:
+            cls = self._classes[type_]
+            for step in range(int(version), cls.VERSION):
+                state = self._upcasters[type_, step](state)
+            return cls.model_validate(state)
+        except KeyError:
+            raise UnreadableEvent(f"No class or upcaster reads the topic {topic!r}.") from None
+        except ValueError:
+            raise UnreadableEvent(f"A stored state of {topic!r} does not fit its class.") from None

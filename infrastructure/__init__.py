@@ -1,0 +1,1 @@
+"""Everything that touches the outside: database, providers, blobs, web, command line."""

@@ -1,0 +1,1 @@
+"""Read models: one file each, with its tables, how it folds events, and its queries."""
