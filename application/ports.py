@@ -127,7 +127,7 @@ class EmailProvider(Protocol):
     async def send(self, message: OutgoingMessage) -> Answer: ...
 
     async def look_up(self, message: OutgoingMessage) -> Answer | None:
-        """Evidence about an earlier attempt: what was taken, an empty Answer for "not there", None for "cannot tell"."""
+        """Evidence about an earlier attempt: what was taken, an empty Answer for "not there", None for "no telling"."""
         ...
 
     async def check(self) -> str | None:

@@ -1,0 +1,274 @@
+"""The commands, as their senders write them. `SendEmail` follows the public shape of Resend's API."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from domain.address import Mailbox, parse_mailbox
+from domain.delivery import InDoubt
+from domain.errors import InvalidAddress
+from domain.events import Priority, Resolution, Stamp
+
+MAX_RECIPIENTS = 50
+MAX_ATTACHMENT_BYTES = 40 * 1024 * 1024  # of one email, decoded, all together
+MAX_SCHEDULE = timedelta(days=30)
+MAX_BATCH = 100
+_CHUNK = 1 << 20  # base64 characters decoded at a time; a multiple of 4
+
+_COMMAND = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+_HEADER_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 ftext: printable ASCII without the colon
+_RELATIVE = re.compile(r"in (\d{1,6}) ?(s|sec|second|m|min|minute|h|hour|d|day)s?", re.IGNORECASE)
+_UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+# What the message itself is made of; an author who could set these could forge another message.
+_RESERVED = frozenset(
+    {"from", "to", "cc", "bcc", "subject", "date", "sender", "reply-to", "message-id", "mime-version"}
+    | {"return-path", "received", "dkim-signature", "x-postledger-email-id"}
+)
+
+
+def _mailbox(value: object) -> Mailbox:
+    if isinstance(value, Mailbox):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("email_address", "must be a string: `address` or `Name <address>`")
+    try:
+        return parse_mailbox(value)
+    except InvalidAddress as error:
+        raise PydanticCustomError(
+            "email_address", "is not a valid email address: {reason}", {"reason": str(error)}
+        ) from None
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _one_line(value: str) -> str:
+    if any(character in value for character in "\r\n\0"):
+        raise PydanticCustomError("line_break", "must not contain CR, LF or NUL")
+    return value
+
+
+def _moment(value: object) -> datetime | timedelta:
+    """ISO 8601 with an offset, or Resend's `in 5 minutes`, kept as a timedelta until the clock is known."""
+    if isinstance(value, datetime | timedelta):
+        return value
+    if isinstance(value, str) and (match := _RELATIVE.fullmatch(value.strip())):
+        return timedelta(**{_UNIT[match[2][0].lower()]: int(match[1])})
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise PydanticCustomError(
+            "moment", "must be a time with an offset such as 2026-08-05T11:52:01Z, or relative such as `in 5 minutes`"
+        )
+    return found.astimezone(UTC)
+
+
+Address = Annotated[Mailbox, BeforeValidator(_mailbox, json_schema_input_type=str)]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])]
+Moment = Annotated[
+    datetime | timedelta,
+    PlainValidator(_moment, json_schema_input_type=str),
+    Field(description="ISO 8601 with an offset (`2026-08-05T11:52:01Z`), or `in 5 minutes`."),
+]
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", min_length=1, max_length=256)]
+Line = Annotated[str, BeforeValidator(lambda value: _one_line(value) if isinstance(value, str) else value)]
+
+
+class TagInput(BaseModel):
+    """A label to find and count emails by. Not for personal data: tags travel to providers."""
+
+    model_config = _COMMAND
+
+    name: Label
+    value: Label
+
+
+class AttachmentInput(BaseModel):
+    """A file, its bytes in base64."""
+
+    model_config = _COMMAND
+
+    filename: Annotated[Line, Field(min_length=1, max_length=255)]
+    content: Annotated[str, Field(repr=False, description="The bytes, base64-encoded.")]
+    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$", max_length=127)] | None = None
+    content_id: Annotated[str, Field(pattern=r"^[!-;=?-~]+$", max_length=127)] | None = Field(
+        default=None, description='Makes it an inline image: `<img src="cid:…">`.'
+    )
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _bytes_as_list(cls, value: object) -> object:
+        # Resend's Python SDK documents `list(open(...).read())`: a JSON array of byte values.
+        if isinstance(value, list) and all(isinstance(item, int) and 0 <= item < 256 for item in value):
+            return base64.b64encode(bytes(value)).decode()
+        return value
+
+    @property
+    def decoded_size(self) -> int:
+        """The size in bytes once decoded, without decoding."""
+        return len(self.content) * 3 // 4 - self.content[-2:].count("=")
+
+    def chunks(self) -> Iterator[bytes]:
+        """The decoded bytes, a chunk at a time. Raises ValueError when it is not base64."""
+        for start in range(0, len(self.content), _CHUNK):
+            try:
+                yield base64.b64decode(self.content[start : start + _CHUNK], validate=True)
+            except binascii.Error as error:
+                raise ValueError(str(error)) from None
+
+
+class PolicyInput(BaseModel):
+    """How hard to try for this email; what is left out comes from the service's settings."""
+
+    model_config = _COMMAND
+
+    in_doubt: InDoubt | None = Field(
+        default=None, description="When a provider's answer was lost and no evidence came: send again, or wait."
+    )
+    max_attempts: int | None = Field(default=None, ge=1, le=100)
+    give_up_after: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=14))] | None = None
+    settle_after: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=7))] | None = None
+
+
+class SendEmail(BaseModel):
+    """Send one email to up to 50 recipients."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    sender: Address = Field(alias="from")
+    to: Annotated[Addresses, Field(min_length=1)]
+    cc: Addresses = ()
+    bcc: Addresses = ()
+    reply_to: Addresses = ()
+    subject: Annotated[Line, Field(max_length=998, description="At most 998 characters (RFC 5322).", repr=False)]
+    html: Annotated[str, Field(repr=False)] | None = None
+    text: Annotated[str, Field(repr=False)] | None = None
+    headers: Annotated[dict[str, str], Field(max_length=100, repr=False)] = {}
+    tags: Annotated[tuple[TagInput, ...], Field(max_length=50)] = ()
+    attachments: tuple[AttachmentInput, ...] = ()
+    scheduled_at: Moment | None = None
+    expires_at: Moment | None = None
+    metadata: Annotated[
+        dict[str, Annotated[str, Field(max_length=1000)]],
+        Field(max_length=50, repr=False, description="Your own key-value pairs, kept with the email, never sent."),
+    ] = {}
+    priority: Priority = Priority.NORMAL
+    stream: Label = "transactional"
+    delivery_policy: PolicyInput | None = None
+
+    @field_validator("headers")
+    @classmethod
+    def _safe_headers(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or len(name) > 76:
+                raise PydanticCustomError(
+                    "header_name", "has a name that is not a header name: {name}", {"name": repr(name[:80])}
+                )
+            if name.lower() in _RESERVED or name.lower().startswith("content-"):
+                raise PydanticCustomError(
+                    "header_reserved", "must not set {name}: it is made from the other fields", {"name": name}
+                )
+            if any(character in value for character in "\r\n\0"):
+                raise PydanticCustomError("line_break", "must not contain CR, LF or NUL: {name}", {"name": name})
+            if len(value) > 10_000:
+                raise PydanticCustomError(
+                    "header_length", "has a value of over 10,000 characters: {name}", {"name": name}
+                )
+        return headers
+
+    @model_validator(mode="after")
+    def _whole(self) -> "SendEmail":
+        if len(self.to) + len(self.cc) + len(self.bcc) > MAX_RECIPIENTS:
+            raise PydanticCustomError(
+                "too_many_recipients", "to, cc and bcc together must not name more than 50 recipients"
+            )
+        if not self.html and not self.text:
+            raise PydanticCustomError("missing_body", "either html or text is needed")
+        if sum(attachment.decoded_size for attachment in self.attachments) > MAX_ATTACHMENT_BYTES:
+            raise PydanticCustomError("attachments_too_large", "attachments must not be larger than 40 MB in all")
+        return self
+
+
+class Reschedule(BaseModel):
+    """Move an email that has not gone out to another time."""
+
+    model_config = _COMMAND
+
+    scheduled_at: Moment
+
+
+class Retry(BaseModel):
+    """Send an email again to those who have not got it."""
+
+    model_config = _COMMAND
+
+    reason: Annotated[Line, Field(min_length=1, max_length=1000, repr=False)]
+    priority: Priority | None = None
+
+
+class Resolve(BaseModel):
+    """Settle an attempt in doubt: the provider took it, or it did not (and it is sent again)."""
+
+    model_config = _COMMAND
+
+    resolution: Literal["accepted", "not_accepted"]
+    reason: Annotated[Line, Field(min_length=1, max_length=1000, repr=False)]
+
+    @property
+    def as_resolution(self) -> Resolution:
+        return Resolution(self.resolution)
+
+
+class Caller(BaseModel):
+    """Who sends a command, and what led to it."""
+
+    model_config = _COMMAND
+
+    tenant: str
+    actor: str
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+
+    def stamp(self, now: datetime) -> Stamp:
+        return Stamp.model_construct(
+            now=now,
+            actor=self.actor,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            traceparent=self.traceparent,
+        )
+
+
+class Receipt(BaseModel):
+    """The answer to a command: which email, and up to where a reader has to read to see it."""
+
+    model_config = _COMMAND
+
+    id: UUID
+    position: int
+    replayed: bool = False
+
+
+def moment(value: datetime | timedelta, now: datetime) -> datetime:
+    """The point in time that a `Moment` means."""
+    return now + value if isinstance(value, timedelta) else value

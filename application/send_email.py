@@ -1,0 +1,165 @@
+"""Handles SendEmail: decides, commits, answers. An email is accepted when its one append has committed."""
+
+import asyncio
+import hashlib
+import mimetypes
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from application.commands import MAX_SCHEDULE, AttachmentInput, Caller, Receipt, SendEmail, moment
+from application.errors import IdempotencyConflict, InvalidField, StreamConflict
+from application.ports import BlobStore, Clock, Ledger, StoredContent
+from domain.address import Mailbox
+from domain.content import Content, content_ref
+from domain.delivery import DeliveryPolicy
+from domain.email import Draft, Email
+from domain.events import AttachmentRef, EmailQueued, Event, Recipient, Tag
+from domain.ids import email_id_for_key, recipient_id, uuid7
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One email, decided but not yet committed."""
+
+    id: UUID
+    fingerprint: str
+    events: Sequence[Event]
+    content: StoredContent
+
+
+class SendEmailHandler:
+    """Turns SendEmail commands into queued emails, one or a batch, each key exactly once."""
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore, clock: Clock, policy: DeliveryPolicy) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._clock = clock
+        self._policy = policy
+
+    async def __call__(self, command: SendEmail, caller: Caller, key: str | None = None) -> Receipt:
+        """Accept one email. Raises InvalidField, IdempotencyConflict, StoreUnavailable, BlobStoreUnavailable."""
+        email = await self._prepare(command, caller, key, 0, await _fingerprint([command]))
+        try:
+            position = await self._ledger.append(email.events, [email.content])
+        except StreamConflict:
+            return await self._replay(email)
+        return Receipt.model_construct(id=email.id, position=position, replayed=False)
+
+    async def batch(self, commands: Sequence[SendEmail], caller: Caller, key: str | None = None) -> list[Receipt]:
+        """Accept all of them in one commit, or none. A key stands for the whole list."""
+        whole = await _fingerprint(commands)
+        emails = [await self._prepare(c, caller, key, place, whole) for place, c in enumerate(commands)]
+        events = [event for email in emails for event in email.events]
+        try:
+            position = await self._ledger.append(events, [email.content for email in emails])
+        except StreamConflict:
+            return [await self._replay(email) for email in emails]
+        return [Receipt(id=email.id, position=position) for email in emails]
+
+    async def _prepare(
+        self, command: SendEmail, caller: Caller, key: str | None, place: int, fingerprint: str
+    ) -> Prepared:
+        now = self._clock()
+        id = uuid7(now) if key is None else email_id_for_key(caller.tenant, key, place)
+        attachments = tuple([await self._store(a, place) for place, a in enumerate(command.attachments)])
+        body = Content.model_construct(html=command.html, text=command.text, headers=command.headers).encode()
+        draft = Draft(
+            sender=command.sender,
+            recipients=recipients_of(command, id),
+            reply_to=command.reply_to,
+            subject=command.subject,
+            content=content_ref(body),
+            attachments=attachments,
+            tags=tuple(Tag.model_construct(name=tag.name, value=tag.value) for tag in command.tags),
+            metadata=command.metadata,
+            priority=command.priority,
+            stream=command.stream,
+            policy=self._policy_for(command),
+            fingerprint=fingerprint,
+            keyed=key is not None,
+            **_times(command, now),
+        )
+        email = Email.queue(id, caller.tenant, draft, caller.stamp(now))
+        blobs = tuple({attachment.sha256 for attachment in attachments})
+        return Prepared(id, fingerprint, email.collect_events(), StoredContent(id, body, blobs))
+
+    async def _replay(self, email: Prepared) -> Receipt:
+        """The key was used before: the first answer again for the same command, a conflict for another one."""
+        first = (await self._ledger.load(email.id))[0]
+        if not isinstance(first.event, EmailQueued) or first.event.fingerprint != email.fingerprint:
+            raise IdempotencyConflict
+        return Receipt(id=email.id, position=first.position, replayed=True)
+
+    async def _store(self, attachment: AttachmentInput, place: int) -> AttachmentRef:
+        try:
+            sha256, size = await self._blobs.put(_stream(attachment))
+        except ValueError:
+            raise InvalidField(f"attachments[{place}].content", "is not valid base64") from None
+        guessed = mimetypes.guess_type(attachment.filename)[0] or "application/octet-stream"
+        return AttachmentRef(
+            sha256=sha256,
+            size=size,
+            filename=attachment.filename,
+            content_type=attachment.content_type or guessed,
+            content_id=attachment.content_id,
+        )
+
+    def _policy_for(self, command: SendEmail) -> DeliveryPolicy:
+        if command.delivery_policy is None:
+            return self._policy
+        wishes = command.delivery_policy.model_dump(exclude_none=True)
+        return self._policy.model_copy(update=wishes)
+
+
+async def _fingerprint(commands: Sequence[SendEmail]) -> str:
+    """sha256 over the commands' canonical form: the same for every spelling of the same JSON."""
+    if any(command.attachments for command in commands):
+        return await asyncio.to_thread(_digest, commands)  # megabytes; the event loop has others to serve
+    return _digest(commands)
+
+
+def _digest(commands: Sequence[SendEmail]) -> str:
+    digest = hashlib.sha256()
+    for command in commands:
+        digest.update(command.model_dump_json(by_alias=True).encode())
+    return digest.hexdigest()
+
+
+def recipients_of(command: SendEmail, email_id: UUID) -> tuple[Recipient, ...]:
+    """Everyone addressed, each person once: the first mention (to, cc, bcc) wins."""
+    seen: dict[str, Recipient] = {}
+    kinds: tuple[tuple[Literal["to", "cc", "bcc"], tuple[Mailbox, ...]], ...]
+    kinds = (("to", command.to), ("cc", command.cc), ("bcc", command.bcc))
+    for kind, mailboxes in kinds:
+        for mailbox in mailboxes:
+            key = mailbox.address.casefold()
+            if key not in seen:
+                id = recipient_id(email_id, len(seen))
+                seen[key] = Recipient.model_construct(id=id, kind=kind, address=mailbox.address, name=mailbox.name)
+    return tuple(seen.values())
+
+
+def check_send_at(field: str, at: datetime, now: datetime) -> datetime:
+    """A time to send at, at most 30 days ahead. Raises InvalidField."""
+    if at > now + MAX_SCHEDULE:
+        raise InvalidField(field, "must not be more than 30 days ahead")
+    return at
+
+
+def _times(command: SendEmail, now: datetime) -> dict[str, datetime]:
+    times: dict[str, datetime] = {}
+    if command.scheduled_at is not None:
+        times["send_at"] = check_send_at("scheduled_at", moment(command.scheduled_at, now), now)
+    if command.expires_at is not None:
+        times["expires_at"] = moment(command.expires_at, now)
+        if times["expires_at"] <= times.get("send_at", now):
+            raise InvalidField("expires_at", "must lie in the future, and after scheduled_at")
+    return times
+
+
+async def _stream(attachment: AttachmentInput) -> AsyncIterator[bytes]:
+    for chunk in attachment.chunks():
+        yield chunk
