@@ -1,0 +1,1 @@
+"""The one SQL database: connections, transactions and wake-ups."""
