@@ -1,0 +1,92 @@
+"""The ledger as the application sees it: asynchronous, batched, in domain events."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from eventsourcing.persistence import Notification
+
+from application.ports import Recorded, StoredContent
+from domain.content import Content
+from domain.events import EVENTS, Event
+from infrastructure.database.signal import Signal
+from infrastructure.ledger.batcher import Batcher
+from infrastructure.ledger.mapper import EventMapper
+from infrastructure.ledger.store import Append, EventStore, Outcome
+
+_MOST_APPENDS = 1000  # callers per commit; what one COPY takes well
+_MOST_LOADS = 500
+
+
+class EventLedger:
+    """Implements the ports Ledger and ContentStore on an event store."""
+
+    def __init__(self, store: EventStore, changed: Signal, mapper: EventMapper | None = None) -> None:
+        self._store = store
+        self._changed = changed
+        self._mapper = mapper or EventMapper()
+        self._appends: Batcher[Append, int] = Batcher(self._commit, "ledger-writer", _MOST_APPENDS)
+        self._loads: Batcher[UUID, list[Recorded]] = Batcher(self._load, "ledger-loader", _MOST_LOADS)
+        self._contents: Batcher[UUID, Content | None] = Batcher(self._load_contents, "content-loader", _MOST_LOADS)
+
+    async def append(self, events: Sequence[Event], contents: Sequence[StoredContent] = ()) -> int:
+        stored = [self._mapper.to_stored_event(event) for event in events]
+        return await self._appends.submit(Append(stored, contents))
+
+    async def load(self, stream_id: UUID) -> list[Recorded]:
+        return await self._loads.submit(stream_id)
+
+    async def load_content(self, email_id: UUID) -> Content | None:
+        return await self._contents.submit(email_id)
+
+    async def read(self, after: int, limit: int, topics: Sequence[str] = ()) -> list[Recorded]:
+        return await asyncio.to_thread(self._read, after, limit, topics)
+
+    async def position(self) -> int:
+        return await asyncio.to_thread(self._store.last_position)
+
+    async def wait(self, after: int, timeout: float) -> None:
+        seen = self._changed.mark()  # before looking, so that what comes while looking is not missed
+        if await self.position() <= after:
+            await self._changed.wait_since(seen, timeout)
+
+    async def blobs_in_use(self, sha256s: Sequence[str]) -> set[str]:
+        """Which of these blobs an accepted email refers to."""
+        return await asyncio.to_thread(self._store.blobs_in_use, sha256s)
+
+    async def close(self) -> None:
+        for batcher in (self._appends, self._loads, self._contents):
+            await batcher.close()
+        self._store.close()
+
+    def _commit(self, appends: Sequence[Append]) -> list[Outcome]:
+        outcomes = self._store.commit(appends)
+        self._changed.notify()
+        return outcomes
+
+    def _load(self, ids: Sequence[UUID]) -> list[list[Recorded]]:
+        streams: defaultdict[UUID | str, list[Recorded]] = defaultdict(list)
+        for notification in self._store.streams(list(set(ids))):
+            streams[notification.originator_id].append(self._recorded(notification))
+        return [list(streams[id]) for id in ids]
+
+    def _load_contents(self, ids: Sequence[UUID]) -> list[Content | None]:
+        found = self._store.contents(list(set(ids)))
+        return [Content.decode(found[id]) if id in found else None for id in ids]
+
+    def _read(self, after: int, limit: int, topics: Sequence[str]) -> list[Recorded]:
+        return [self._recorded(n) for n in self._store.page(after, limit, list(_stored_topics(topics)))]
+
+    def _recorded(self, stored: Notification) -> Recorded:
+        return Recorded(stored.id, stored.topic, self._mapper.to_domain_event(stored))
+
+
+def _stored_topics(topics: Iterable[str]) -> Iterable[str]:
+    """Topics as stored: one without a version stands for all versions up to today's."""
+    versions = {event.TYPE: event.VERSION for event in EVENTS}
+    for topic in topics:
+        if topic in versions:
+            yield from (f"{topic}.v{version}" for version in range(1, versions[topic] + 1))
+        else:
+            yield topic
