@@ -1,7 +1,6 @@
 """The commands, as their senders write them. `SendEmail` follows the public shape of Resend's API."""
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,8 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from application.errors import InvalidField
 from domain.address import Mailbox, parse_mailbox
 from domain.delivery import InDoubt
 from domain.errors import InvalidAddress
@@ -30,6 +32,7 @@ MAX_ATTACHMENT_BYTES = 40 * 1024 * 1024  # of one email, decoded, all together
 MAX_SCHEDULE = timedelta(days=30)
 MAX_BATCH = 100
 _CHUNK = 1 << 20  # base64 characters decoded at a time; a multiple of 4
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 _COMMAND = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
 _HEADER_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 ftext: printable ASCII without the colon
@@ -65,6 +68,12 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError("nul", "must not contain NUL")  # PostgreSQL stores no such text
+    return value
+
+
 def _moment(value: object) -> datetime | timedelta:
     """ISO 8601 with an offset, or Resend's `in 5 minutes`, kept as a timedelta until the clock is known."""
     if isinstance(value, datetime | timedelta):
@@ -73,13 +82,13 @@ def _moment(value: object) -> datetime | timedelta:
         return timedelta(**{_UNIT[match[2][0].lower()]: int(match[1])})
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise PydanticCustomError(
-            "moment", "must be a time with an offset such as 2026-08-05T11:52:01Z, or relative such as `in 5 minutes`"
-        )
-    return found.astimezone(UTC)
+        if found is not None and found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):  # not a time, or one that has no UTC form: year 1 east of Greenwich
+        pass
+    raise PydanticCustomError(
+        "moment", "must be a time with an offset such as 2026-08-05T11:52:01Z, or relative such as `in 5 minutes`"
+    )
 
 
 Address = Annotated[Mailbox, BeforeValidator(_mailbox, json_schema_input_type=str)]
@@ -91,6 +100,8 @@ Moment = Annotated[
 ]
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", min_length=1, max_length=256)]
 Line = Annotated[str, BeforeValidator(lambda value: _one_line(value) if isinstance(value, str) else value)]
+NoNul = Annotated[str, AfterValidator(_no_nul)]
+MetadataKey = Annotated[NoNul, Field(min_length=1, max_length=256)]
 
 
 class TagInput(BaseModel):
@@ -111,7 +122,9 @@ class AttachmentInput(BaseModel):
     content: Annotated[str, Field(repr=False, description="The bytes, base64-encoded.")]
     content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$", max_length=127)] | None = None
     content_id: Annotated[str, Field(pattern=r"^[!-;=?-~]+$", max_length=127)] | None = Field(
-        default=None, description='Makes it an inline image: `<img src="cid:…">`.'
+        default=None,
+        validation_alias=AliasChoices("content_id", "inline_content_id"),  # Resend's older word for it
+        description='Makes it an inline image: `<img src="cid:…">`.',
     )
 
     @field_validator("content", mode="before")
@@ -122,18 +135,24 @@ class AttachmentInput(BaseModel):
             return base64.b64encode(bytes(value)).decode()
         return value
 
+    @field_validator("content")
+    @classmethod
+    def _base64(cls, value: str) -> str:
+        """Checked here, where the field's place in the request is still known; decoded only when it is stored."""
+        padding = value.encode("ascii", "replace").translate(None, _BASE64)  # ten times faster than decoding
+        if len(value) % 4 or padding not in (b"", b"=", b"==") or not value.endswith(padding.decode()):
+            raise PydanticCustomError("base64", "is not valid base64")
+        return value
+
     @property
     def decoded_size(self) -> int:
         """The size in bytes once decoded, without decoding."""
         return len(self.content) * 3 // 4 - self.content[-2:].count("=")
 
     def chunks(self) -> Iterator[bytes]:
-        """The decoded bytes, a chunk at a time. Raises ValueError when it is not base64."""
+        """The decoded bytes, a chunk at a time."""
         for start in range(0, len(self.content), _CHUNK):
-            try:
-                yield base64.b64decode(self.content[start : start + _CHUNK], validate=True)
-            except binascii.Error as error:
-                raise ValueError(str(error)) from None
+            yield base64.b64decode(self.content[start : start + _CHUNK])
 
 
 class PolicyInput(BaseModel):
@@ -160,15 +179,15 @@ class SendEmail(BaseModel):
     bcc: Addresses = ()
     reply_to: Addresses = ()
     subject: Annotated[Line, Field(max_length=998, description="At most 998 characters (RFC 5322).", repr=False)]
-    html: Annotated[str, Field(repr=False)] | None = None
-    text: Annotated[str, Field(repr=False)] | None = None
+    html: str | None = Field(default=None, repr=False)
+    text: str | None = Field(default=None, repr=False)
     headers: Annotated[dict[str, str], Field(max_length=100, repr=False)] = {}
     tags: Annotated[tuple[TagInput, ...], Field(max_length=50)] = ()
     attachments: tuple[AttachmentInput, ...] = ()
     scheduled_at: Moment | None = None
     expires_at: Moment | None = None
     metadata: Annotated[
-        dict[str, Annotated[str, Field(max_length=1000)]],
+        dict[MetadataKey, Annotated[NoNul, Field(max_length=1000)]],
         Field(max_length=50, repr=False, description="Your own key-value pairs, kept with the email, never sent."),
     ] = {}
     priority: Priority = Priority.NORMAL
@@ -267,6 +286,20 @@ class Receipt(BaseModel):
     id: UUID
     position: int
     replayed: bool = False
+
+
+def check_times(command: SendEmail, now: datetime) -> dict[str, datetime]:
+    """`send_at` and `expires_at`, as far as given, as points in time. Raises InvalidField."""
+    times: dict[str, datetime] = {}
+    if command.scheduled_at is not None:
+        times["send_at"] = moment(command.scheduled_at, now)
+        if times["send_at"] > now + MAX_SCHEDULE:
+            raise InvalidField("scheduled_at", "must not be more than 30 days ahead")
+    if command.expires_at is not None:
+        times["expires_at"] = moment(command.expires_at, now)
+        if times["expires_at"] <= times.get("send_at", now):
+            raise InvalidField("expires_at", "must lie in the future, and after scheduled_at")
+    return times
 
 
 def moment(value: datetime | timedelta, now: datetime) -> datetime:
