@@ -5,7 +5,7 @@ import hashlib
 from pydantic import BaseModel, ConfigDict
 
 from domain.events import ContentRef
-from domain.personal import PersonalMap, PersonalStr
+from domain.personal import PersonalMap, PersonalText
 
 
 class Content(BaseModel):
@@ -13,8 +13,8 @@ class Content(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    html: PersonalStr | None = None
-    text: PersonalStr | None = None
+    html: PersonalText = None
+    text: PersonalText = None
     headers: PersonalMap = {}
 
     def encode(self) -> bytes:

@@ -12,6 +12,7 @@ class PersonalData:
 
 # repr=False: an event that ends up in a log line or a traceback must not carry the person with it.
 PersonalStr = Annotated[str, PersonalData(), Field(repr=False)]
+PersonalText = Annotated[str | None, PersonalData(), Field(repr=False)]
 PersonalMap = Annotated[dict[str, str], PersonalData(), Field(repr=False)]
 
 

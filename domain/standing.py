@@ -60,6 +60,24 @@ _SEVERITY = {status: place for place, status in enumerate(RecipientStatus)}
 _TERMINAL = 3
 _REACHED = frozenset({RecipientStatus.DELIVERED, RecipientStatus.COMPLAINED})
 
+# What an email's status is called in Resend's API. Of a mixed end the bad news is told.
+_WORDS: Mapping[EmailStatus, str] = {
+    EmailStatus.SCHEDULED: "scheduled",
+    EmailStatus.QUEUED: "queued",
+    EmailStatus.SENDING: "queued",
+    EmailStatus.DEFERRED: "delivery_delayed",
+    EmailStatus.UNCONFIRMED: "unconfirmed",
+    EmailStatus.DISPATCHED: "sent",
+    EmailStatus.DELIVERED: "delivered",
+    EmailStatus.PARTIALLY_DELIVERED: "bounced",
+    EmailStatus.BOUNCED: "bounced",
+    EmailStatus.SUPPRESSED: "suppressed",
+    EmailStatus.FAILED: "failed",
+    EmailStatus.CANCELLED: "canceled",
+    EmailStatus.EXPIRED: "expired",
+}
+_ENGAGING = frozenset({EmailStatus.DISPATCHED, EmailStatus.DELIVERED})
+
 REPORTED: Mapping[type[e.Event], RecipientStatus] = {
     e.EmailRecipientDelivered: RecipientStatus.DELIVERED,
     e.EmailRecipientDeferred: RecipientStatus.DEFERRED,
@@ -148,6 +166,22 @@ class Standing(BaseModel):
         """Fold one more event in. Events of other kinds change nothing."""
         if fold := _FOLDS.get(type(event)):
             fold(self, event)
+
+    @property
+    def last_event(self) -> str:
+        """Where it stands in the words of Resend's API, and `unconfirmed` and `expired`, for which it has none."""
+        recipients = self.recipients.values()
+        if any(r.status is RecipientStatus.COMPLAINED for r in recipients):
+            return "complained"
+        status = self.status
+        if status in _ENGAGING:
+            if any(r.clicked_at for r in recipients):
+                return "clicked"
+            if any(r.opened_at for r in recipients):
+                return "opened"
+        if status is EmailStatus.DISPATCHED and any(r.status is RecipientStatus.DEFERRED for r in recipients):
+            return "delivery_delayed"
+        return _WORDS[status]
 
     @property
     def outstanding(self) -> tuple[UUID, ...]:
