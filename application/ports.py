@@ -152,8 +152,8 @@ class DispatchQueue(Protocol):
         """Take up to `limit` due emails nobody holds, by priority, then by due time."""
         ...
 
-    async def extend(self, worker: str, email_ids: Sequence[UUID], until: datetime) -> None:
-        """Keep holding these while a slow provider answers."""
+    async def extend(self, worker: str, email_ids: Sequence[UUID], until: datetime) -> list[UUID]:
+        """Keep holding these while a slow provider answers; returns those that still were this worker's."""
         ...
 
     async def release(self, worker: str, email_ids: Sequence[UUID]) -> None:

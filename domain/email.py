@@ -66,6 +66,7 @@ class Email:
         self.attempts: dict[int, e.EmailDeliveryStarted] = {}
         self._accepted: set[int] = set()
         self._doubted: set[int] = set()
+        self._first_due: datetime | None = None
         self._requeues = 0
         self._before_requeue = 0
         self._reported: set[tuple[object, ...]] = set()
@@ -122,6 +123,11 @@ class Email:
     @property
     def tenant(self) -> str:
         return self.queued.tenant
+
+    @property
+    def first_due(self) -> datetime:
+        """When delivery could first begin: what the Date header says, however often it is tried."""
+        return self._first_due or self.queued.occurred_at
 
     @property
     def token(self) -> str:
@@ -417,7 +423,7 @@ def _identity(said: RecipientReport | e.RecipientEvent) -> tuple[object, ...]:
 
 
 def _was_timed(email: Email, event: e.EmailQueued | e.EmailRescheduled) -> None:
-    email.due_since = event.send_at or event.occurred_at
+    email.due_since = email._first_due = event.send_at or event.occurred_at
     email._due(email.due_since)
 
 

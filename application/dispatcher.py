@@ -1,0 +1,114 @@
+"""The process manager: claims what is due, keeps a bounded number in flight, drains when asked to stop."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from application.errors import StoreUnavailable
+from application.ports import Claim, Clock, DispatchQueue
+from application.surprises import log_surprise
+
+_log = logging.getLogger(__name__)
+
+Deliver = Callable[[UUID, Callable[[], bool]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much at once, and how long to wait for what."""
+
+    concurrency: int
+    lease: timedelta
+    poll: timedelta
+    drain: timedelta
+
+
+class Dispatcher:
+    """One worker. Any number may run against one queue; leases keep them apart."""
+
+    def __init__(self, worker: str, queue: DispatchQueue, deliver: Deliver, clock: Clock, pace: Pace) -> None:
+        self._worker = worker
+        self._queue = queue
+        self._deliver = deliver
+        self._clock = clock
+        self._pace = pace
+        self._in_flight: dict[UUID, asyncio.Task[None]] = {}
+        self._held_until: dict[UUID, float] = {}  # by the monotonic clock, which a suspended process cannot outwit
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what is in flight, at most for the drain time."""
+        heartbeat = asyncio.create_task(self._keep_leases())
+        try:
+            while not stop.is_set():
+                await self._turn(stop)
+            await self._drain()
+        finally:
+            heartbeat.cancel()
+
+    async def _turn(self, stop: asyncio.Event) -> None:
+        free = self._pace.concurrency - len(self._in_flight)
+        # Waiting for a quarter of the places keeps claims, and the commits behind them, few and large under load.
+        if self._in_flight and free < max(1, self._pace.concurrency // 4):
+            await asyncio.wait(self._in_flight.values(), return_when=asyncio.FIRST_COMPLETED)
+            return
+        asked_at = time.monotonic()
+        try:
+            claims = await self._queue.claim(self._worker, free, self._pace.lease, self._clock())
+        except StoreUnavailable:
+            claims = []
+        for claim in claims:
+            self._begin(claim, asked_at)
+        if len(claims) < free:
+            await self._wait(stop)
+
+    def _begin(self, claim: Claim, asked_at: float) -> None:
+        self._held_until[claim.email_id] = asked_at + self._pace.lease.total_seconds()
+        task = asyncio.create_task(self._one(claim.email_id))
+        self._in_flight[claim.email_id] = task
+
+    async def _one(self, email_id: UUID) -> None:
+        try:
+            await self._deliver(email_id, lambda: time.monotonic() < self._held_until[email_id])
+        except Exception as error:  # noqa: BLE001 - one email must not end the worker; its lease runs out, then it is due
+            log_surprise(_log, f"dealing with email {email_id}", error)
+        finally:
+            del self._in_flight[email_id], self._held_until[email_id]
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        """Until the queue changes, something comes due, the poll is up, or we are to stop."""
+        timeout = self._pace.poll.total_seconds()
+        try:
+            if due := await self._queue.next_due(self._clock()):
+                timeout = min(timeout, max(0.0, (due - self._clock()).total_seconds()))
+        except StoreUnavailable:
+            pass
+        waits = [asyncio.ensure_future(self._queue.wait(timeout)), asyncio.ensure_future(stop.wait())]
+        _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in pending:
+            wait.cancel()
+
+    async def _drain(self) -> None:
+        if self._in_flight:
+            await asyncio.wait(self._in_flight.values(), timeout=self._pace.drain.total_seconds())
+        for task in self._in_flight.values():
+            task.cancel()  # its intent is recorded; without an outcome it will be in doubt, which is the truth
+
+    async def _keep_leases(self) -> None:
+        lease = self._pace.lease.total_seconds()
+        while True:
+            await asyncio.sleep(lease / 3)
+            asked_at = time.monotonic()
+            held = [id for id, until in self._held_until.items() if until - asked_at < lease * 0.7]
+            if not held:
+                continue
+            try:
+                extended = await self._queue.extend(self._worker, held, self._clock() + self._pace.lease)
+            except StoreUnavailable:
+                continue
+            for email_id in extended:
+                if email_id in self._held_until:
+                    self._held_until[email_id] = asked_at + lease
