@@ -269,7 +269,7 @@ class Caller(BaseModel):
     traceparent: str | None = None
 
     def stamp(self, now: datetime) -> Stamp:
-        return Stamp.model_construct(
+        return Stamp(
             now=now,
             actor=self.actor,
             correlation_id=self.correlation_id,

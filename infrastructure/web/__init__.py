@@ -1,0 +1,1 @@
+"""The HTTP API: requests into commands and queries, and their outcomes back into responses."""

@@ -1,0 +1,34 @@
+"""Builds the ASGI application from the route table."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
+
+from infrastructure.web.callers import ApiKeys
+from infrastructure.web.documentation import Documentation
+from infrastructure.web.operation import Resource
+from infrastructure.web.routes import ROUTES
+from infrastructure.web.service import Service
+
+# Starlette's own pattern for a variable stops at a slash, which a local part may contain.
+_PATTERNS = {"{address}": "{address:path}"}
+
+
+def create_app(service: Service) -> Starlette:
+    """The API over a service. Nothing is opened or started here."""
+    app = Starlette(routes=list(_routes(service)))
+    app.router.redirect_slashes = False  # a redirect would lose a body or a key; the answer is 404
+    app.state.documentation = Documentation.of(ROUTES)
+    return app
+
+
+def _routes(service: Service) -> Iterator[BaseRoute]:
+    keys = ApiKeys(service.api_keys)
+    for path, operations in groupby(ROUTES, attrgetter("path")):
+        for variable, pattern in _PATTERNS.items():
+            path = path.replace(variable, pattern)
+        yield Route(path, Resource(service, keys, operations), methods=None)
+    yield Route("/{path:path}", Resource(service, keys))

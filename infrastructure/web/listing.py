@@ -1,0 +1,89 @@
+"""GET /emails: the list, found by status, recipient, tag and time."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from application.errors import InvalidField
+from domain.address import normalise
+from domain.errors import InvalidAddress
+from domain.standing import EmailStatus
+from infrastructure.web import query, reply
+from infrastructure.web.headers import wait_for_position
+from infrastructure.web.operation import Call
+from infrastructure.web.reply import Reply
+from infrastructure.web.views import EmailList, EmailSummary
+from projections.email_list import EmailFilter, EmailRow, page
+
+
+def _address(value: str) -> str:
+    try:
+        return normalise(value)
+    except InvalidAddress as error:
+        raise PydanticCustomError(
+            "email_address", "is not a valid email address: {reason}", {"reason": str(error)}
+        ) from None
+
+
+def _tag(value: str) -> str:
+    name, colon, label = value.partition(":")
+    if not name or not colon or not label:
+        raise PydanticCustomError("tag", "must be written name:value")
+    return value
+
+
+class EmailQuery(query.Query):
+    """Which emails, and which page of them."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    after: Annotated[UUID | None, Field(description="An email's id: the page of those older than it.")] = None
+    before: Annotated[UUID | None, Field(description="An email's id: the page of those newer than it.")] = None
+    status: EmailStatus | None = None
+    recipient: Annotated[query.Text, AfterValidator(_address)] | None = None
+    tag: Annotated[Annotated[query.Text, AfterValidator(_tag)] | None, Field(description="A tag, as `name:value`.")] = (
+        None
+    )
+    since: Annotated[query.Moment | None, Field(description="Accepted at this time or later.")] = None
+    until: Annotated[query.Moment | None, Field(description="Accepted before this time.")] = None
+
+
+async def show(call: Call) -> Reply:
+    """Emails, the newest first, as the read models show them."""
+    wanted = query.parse(call, EmailQuery)
+    if wanted.after is not None and wanted.before is not None:
+        raise InvalidField("before", "cannot be combined with after")
+    await wait_for_position(call)
+    found = await call.service.database.ask(page, _filter(wanted, call.caller.tenant))
+    return reply.of(EmailList(has_more=found.has_more, data=[_summary(row) for row in found.rows]))
+
+
+def _filter(wanted: EmailQuery, tenant: str) -> EmailFilter:
+    name, _, value = (wanted.tag or "").partition(":")
+    return EmailFilter(
+        tenant=tenant,
+        status=wanted.status,
+        recipient=wanted.recipient,
+        tag=(name, value) if name else None,
+        since=wanted.since,
+        until=wanted.until,
+        limit=wanted.limit,
+        after_id=wanted.after,
+        before_id=wanted.before,
+    )
+
+
+def _summary(row: EmailRow) -> EmailSummary:
+    lists = {name: list(row.envelope.get(name, ())) for name in ("to", "cc", "bcc", "reply_to")}
+    return EmailSummary(
+        id=row.id,
+        sender=row.sender,
+        **lists,
+        subject=row.subject,
+        created_at=row.created_at,
+        last_event=row.last_event,
+        scheduled_at=row.scheduled_at,
+        status=row.status,
+        attempts=row.attempts,
+    )

@@ -1,0 +1,84 @@
+"""The whole API on one page."""
+
+from application.commands import Resolve, Retry, SendEmail
+from infrastructure.web import activity, changing, documentation, feed, health, history, listing, sending
+from infrastructure.web.operation import Operation
+from infrastructure.web.views import (
+    Accepted,
+    AcceptedBatch,
+    Changed,
+    EmailList,
+    EmailView,
+    Feed,
+    Health,
+    History,
+    Readiness,
+)
+
+_ONCE, _REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
+_POSITION, _WAIT = "Postledger-Position", "Postledger-Wait-For"
+_STREAM, _OPENAPI, _HTML = "text/event-stream", "application/vnd.oai.openapi+json;version=3.1", "text/html"
+
+ROUTES: tuple[Operation, ...] = (
+    Operation(
+        *("POST", "/emails", sending.send, "Send an email", Accepted),
+        status=202,
+        body=SendEmail,
+        takes=(_ONCE,),
+        gives=("Location", _POSITION, _REPLAYED),
+        errors=(409,),
+    ),
+    Operation(
+        *("POST", "/emails/batch", sending.send_batch, "Send up to 100 emails", AcceptedBatch),
+        status=202,
+        body=list[SendEmail],
+        takes=(_ONCE, "x-batch-validation"),
+        gives=(_POSITION, _REPLAYED),
+        errors=(409,),
+    ),
+    Operation("GET", "/emails", listing.show, "List emails", EmailList, query=listing.EmailQuery, takes=(_WAIT,)),
+    Operation("GET", "/emails/{id}", history.show, "Show an email", EmailView, errors=(404,)),
+    Operation(
+        *("PATCH", "/emails/{id}", changing.reschedule, "Reschedule an email", Changed),
+        body=changing.ChangeEmail,
+        gives=(_POSITION,),
+        errors=(404, 409),
+    ),
+    Operation(
+        *("POST", "/emails/{id}/cancel", changing.cancel, "Cancel an email", Changed),
+        gives=(_POSITION,),
+        errors=(404, 409),
+    ),
+    Operation(
+        *("POST", "/emails/{id}/retry", changing.retry, "Send an email again", Changed),
+        body=Retry,
+        gives=(_POSITION,),
+        errors=(404, 409),
+    ),
+    Operation(
+        *("POST", "/emails/{id}/resolve", changing.resolve, "Settle an email in doubt", Changed),
+        body=Resolve,
+        gives=(_POSITION,),
+        errors=(404, 409),
+    ),
+    Operation(
+        *("GET", "/emails/{id}/events", history.events, "Show an email's history", History),
+        query=history.AsOf,
+        errors=(404,),
+    ),
+    Operation(
+        *("GET", "/recipients/{address}/activity", activity.show, "Show a recipient's activity", activity.Activity),
+        query=activity.ActivityQuery,
+        takes=(_WAIT,),
+    ),
+    Operation("GET", "/events", feed.page, "Read events", Feed, query=feed.FeedQuery),
+    Operation(
+        *("GET", "/events/stream", feed.stream, "Follow events", _STREAM),
+        query=feed.Followed,
+        takes=("Last-Event-ID",),
+    ),
+    Operation("GET", "/healthz", health.alive, "Ask whether the process is alive", Health, open=True),
+    Operation("GET", "/readyz", health.ready, "Ask whether the service is ready", Readiness, open=True),
+    Operation("GET", "/openapi.json", documentation.openapi, "Get this description", _OPENAPI, open=True),
+    Operation("GET", "/docs", documentation.docs, "Read this description", _HTML, open=True),
+)

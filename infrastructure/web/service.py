@@ -1,0 +1,29 @@
+"""What the API needs of the rest of the service. `bootstrap` fills it in."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from application.change_email import ChangeEmailHandler
+from application.ports import Clock, ContentStore, Ledger
+from application.send_email import SendEmailHandler
+from infrastructure.database.engines import Database
+
+Checks = Mapping[str, str | None]  # by name; None means fine, else what is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Handlers for commands, stores and read models for queries, and who may ask."""
+
+    send_email: SendEmailHandler
+    change_email: ChangeEmailHandler
+    ledger: Ledger
+    contents: ContentStore
+    database: Database
+    wait_for: Callable[[int, float], Awaitable[bool]]  # position, seconds -> whether the read models got there
+    api_keys: Mapping[str, str] = field(repr=False)  # key -> tenant
+    clock: Clock
+    max_body_bytes: int
+    ready: Callable[[], Awaitable[Checks]]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)  # set before the server stops, to end the streams

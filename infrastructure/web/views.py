@@ -1,0 +1,192 @@
+"""What the API answers with: Resend's fields under Resend's names, then ours."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.events import Priority
+from domain.standing import EmailStatus, RecipientStatus
+
+
+class View(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+
+class Accepted(View):
+    """The email's id. It will reach an end that can be looked up."""
+
+    id: UUID
+
+
+class Rejected(View):
+    """An item of a permissive batch that was not accepted."""
+
+    index: Annotated[int, Field(description="The item's place in the batch, from 0.")]
+    message: str
+
+
+class AcceptedBatch(View):
+    """The ids of what was accepted, in the order of the batch."""
+
+    data: list[Accepted]
+    errors: Annotated[list[Rejected], Field(description="Empty unless the batch was permissive.")] = []
+
+
+class Changed(View):
+    """The email that was changed."""
+
+    object: Literal["email"] = "email"
+    id: UUID
+
+
+class TagView(View):
+    name: str
+    value: str
+
+
+class RecipientView(View):
+    """One recipient and how far the email got to them."""
+
+    address: str
+    kind: Literal["to", "cc", "bcc"]
+    status: RecipientStatus
+    at: Annotated[datetime | None, Field(description="The provider's time of what `status` says.")]
+
+
+class AttachmentView(View):
+    """What is known of an attachment; its bytes are not served."""
+
+    name: str
+    size: Annotated[int, Field(description="In bytes.")]
+    type: str
+    sha256: str
+
+
+class EmailSummary(View):
+    """An email as a list shows it."""
+
+    object: Literal["email"] = "email"
+    id: UUID
+    sender: str = Field(alias="from")
+    to: list[str]
+    cc: list[str]
+    bcc: list[str]
+    reply_to: list[str]
+    subject: str
+    created_at: datetime
+    last_event: str
+    scheduled_at: datetime | None
+    status: EmailStatus
+    attempts: Annotated[int, Field(description="How often a provider was called for it.")]
+
+
+class EmailView(EmailSummary):
+    """An email with all that is known of it."""
+
+    message_id: str
+    html: Annotated[str | None, Field(description="null when there is none, or after the content was purged.")]
+    text: Annotated[str | None, Field(description="null when there is none, or after the content was purged.")]
+    tags: list[TagView]
+    priority: Priority
+    stream: str
+    metadata: dict[str, str]
+    expires_at: datetime | None
+    recipients: list[RecipientView]
+    attachments: list[AttachmentView]
+
+
+class EmailList(View):
+    """A page of emails, the newest first."""
+
+    object: Literal["list"] = "list"
+    has_more: bool
+    data: list[EmailSummary]
+
+
+class EventView(View):
+    """One entry of an email's history."""
+
+    id: UUID
+    type: Annotated[str, Field(description="The event's topic, such as `email.queued.v1`.")]
+    version: Annotated[int, Field(description="Its place in the email's own history, from 1.")]
+    position: Annotated[int, Field(description="Its place in the order of all events.")]
+    occurred_at: datetime
+    actor: str
+    data: dict[str, Any]
+
+
+class History(View):
+    """The complete history of one email, in order."""
+
+    object: Literal["list"] = "list"
+    has_more: Literal[False] = False
+    data: list[EventView]
+
+
+class CloudEvent(View):
+    """An event as CloudEvents 1.0 JSON, with our extension attributes."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: UUID
+    source: str
+    type: str
+    subject: Annotated[str, Field(description="The id of the email it is about.")]
+    time: datetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    position: int
+    version: int
+    tenant: str
+    actor: str
+    correlationid: UUID
+    causationid: UUID | None = None
+    traceparent: str | None = None
+    data: dict[str, Any]
+
+
+class Feed(View):
+    """A page of events in the order in which they were committed."""
+
+    object: Literal["list"] = "list"
+    has_more: bool
+    next_after: Annotated[int, Field(description="Where to go on. It moves even where no event fits the filter.")]
+    data: list[CloudEvent]
+
+
+class Health(View):
+    """Whether the process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(View):
+    """Whether requests can be served, and what is missing."""
+
+    status: Literal["ready", "not_ready"]
+    checks: Annotated[dict[str, str | None], Field(description="By name; null means fine.")]
+
+
+class FieldProblem(View):
+    """One thing that is wrong, and where."""
+
+    field: Annotated[str, Field(description="Such as `to[1]` or `attachments[0].content`.")]
+    message: str
+    code: str
+
+
+class ProblemView(View):
+    """RFC 9457 problem details; `statusCode`, `name` and `message` are for Resend's clients."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldProblem]
+    request_id: UUID
+    status_code: int = Field(alias="statusCode")
+    name: str
+    message: str
