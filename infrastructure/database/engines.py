@@ -43,7 +43,7 @@ class Database:
         self._writer = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._engine = engine
         # SQLite has one writer at a time. Queueing here is fair and prompt; its own busy handler sleeps and guesses.
-        self._turn: AbstractContextManager[Any] = threading.Lock() if kind == "sqlite" else nullcontext()
+        self.turn: AbstractContextManager[Any] = threading.Lock() if kind == "sqlite" else nullcontext()
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="database")
 
     @classmethod
@@ -63,7 +63,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end of the block. Raises StoreUnavailable."""
-        with self._turn, outages(), self._writer.begin() as connection:
+        with self.turn, outages(), self._writer.begin() as connection:
             yield connection
 
     async def ask(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

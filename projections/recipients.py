@@ -1,0 +1,162 @@
+"""Every recipient of every email: what became of it, found by address."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, MetaData, String, Table, Text, select
+
+from domain import events as e
+from domain.address import address_key
+from domain.standing import EmailStatus, RecipientStanding, RecipientStatus, Standing
+from projections import rows
+from projections.columns import Id, Instant
+from projections.projection import Events, Projection, Tables
+
+_FIXED = ("email_id", "id", "tenant", "queued_position", "kind", "address", "name", "key", "domain")
+_STANDING = ("status", "at", "since", "handed_over", "opened_at", "clicked_at", "unsubscribed_at")
+_DETAILS = ("provider", "bounce_class", "reason", "smtp_status", "enhanced_status")
+_KNOWN = ("email_id", "id", "kind", "address", "name", *_STANDING, *_DETAILS)
+_CHANGED = ("email_id", "id", *_STANDING, *_DETAILS)
+
+
+def tables(suffix: str = "") -> Tables:
+    name = f"recipients_v1{suffix}"
+    recipients = Table(
+        name,
+        MetaData(),
+        Column("email_id", Id, primary_key=True),
+        Column("id", Id, primary_key=True),
+        Column("tenant", String, nullable=False),
+        Column("queued_position", BigInteger, nullable=False),
+        Column("kind", String, nullable=False),
+        Column("address", Text, nullable=False),
+        Column("name", Text, nullable=False),
+        Column("key", Text, nullable=False),  # the address, case folded
+        Column("domain", Text, nullable=False),
+        Column("status", String, nullable=False),
+        Column("at", Instant),  # the provider's time behind `status`
+        Column("since", Instant),
+        Column("handed_over", Boolean(create_constraint=False), nullable=False),
+        Column("opened_at", Instant),
+        Column("clicked_at", Instant),
+        Column("unsubscribed_at", Instant),
+        Column("provider", String),
+        Column("bounce_class", String),
+        Column("reason", Text),
+        Column("smtp_status", Integer),
+        Column("enhanced_status", String),
+        Index(f"{name}_by_address", "tenant", "key", "queued_position"),
+    )
+    return (recipients,)
+
+
+(RECIPIENTS,) = tables()
+
+
+# -- fold ------------------------------------------------------------------------------------------------------------
+
+_NOTHING: rows.Row = (None, None, None, None)
+
+
+@dataclass(slots=True)
+class _Email:
+    """The recipients of one email while a batch is folded into them; statuses fold as the domain says."""
+
+    standing: Standing
+    provider: dict[UUID, str | None]
+    details: dict[UUID, rows.Row]
+
+    @classmethod
+    def of(cls, recipients: Iterable[RecipientStanding]) -> "_Email":
+        known = {r.id: r for r in recipients}
+        return cls(Standing.model_construct(recipients=known, waiting=EmailStatus.QUEUED), {}, {})
+
+    def take(self, event: e.Event) -> None:
+        if isinstance(event, e.RecipientEvent):
+            self._report(event)
+            return
+        self.standing.apply(event)
+        if isinstance(event, (e.EmailDispatched, e.EmailDeliveryResolved)):
+            self.provider.update((message.recipient_id, event.provider) for message in event.messages)
+        elif isinstance(event, e.EmailRequeued):
+            self.details.update((id, _NOTHING) for id in event.recipients)
+
+    def _report(self, event: e.RecipientEvent) -> None:
+        recipient = self.standing.recipients[event.recipient_id]
+        before = recipient.status, recipient.at
+        self.standing.apply(event)
+        self.provider[recipient.id] = event.provider
+        if (recipient.status, recipient.at) != before:
+            self.details[recipient.id] = _details(event)
+
+    def changes(self) -> dict[UUID, rows.Row]:
+        """Values of `_STANDING` and `_DETAILS` by recipient."""
+        return {
+            r.id: (
+                *(r.status.value, r.at, r.since, r.handed_over, r.opened_at, r.clicked_at, r.unsubscribed_at),
+                self.provider.get(r.id),
+                *self.details.get(r.id, _NOTHING),
+            )
+            for r in self.standing.recipients.values()
+        }
+
+
+def fold(connection: Connection, into: Tables, events: Events) -> None:
+    (recipients,) = into
+    new = [(p.position, p.event) for p in events if isinstance(p.event, e.EmailQueued)]
+    touched = {event.originator_id: _Email.of(Standing.opened(event).recipients.values()) for _, event in new}
+    touched |= _stored(connection, recipients, {p.event.originator_id for p in events} - touched.keys())
+    for placed in events:
+        if email := touched.get(placed.event.originator_id):
+            email.take(placed.event)
+    changes = {id: email.changes() for id, email in touched.items()}
+    rows.insert(connection, recipients, [row for queued in new for row in _accepted(*queued, changes)])
+    changed = [(id, person, *values) for id, people in changes.items() for person, values in people.items()]
+    rows.update(connection, recipients, changed, _CHANGED, keys=2)
+
+
+def _stored(connection: Connection, recipients: Table, ids: set[UUID]) -> dict[UUID, _Email]:
+    found: dict[UUID, _Email] = {}
+    for email_id, id, kind, address, name, status, *known in rows.fetch(
+        connection, recipients, "email_id", ids, _KNOWN
+    ):
+        email = found.setdefault(email_id, _Email.of(()))
+        standing = dict(zip(_STANDING[1:], known, strict=False))
+        email.standing.recipients[id] = RecipientStanding.model_construct(
+            id=id, kind=kind, address=address, name=name, status=RecipientStatus(status), **standing
+        )
+        email.provider[id] = known[len(standing)]
+        email.details[id] = tuple(known[len(standing) + 1 :])
+    return found
+
+
+def _accepted(position: int, event: e.EmailQueued, changes: dict[UUID, dict[UUID, rows.Row]]) -> Iterable[rows.Row]:
+    values = changes.pop(event.originator_id)
+    for r in event.recipients:
+        fixed = (event.originator_id, r.id, event.tenant, position, r.kind, r.address, r.name)
+        yield *fixed, r.address.casefold(), r.address.rpartition("@")[2], *values[r.id]
+
+
+def _details(event: e.RecipientEvent) -> rows.Row:
+    if isinstance(event, e.EmailRecipientDeliveryFailed):
+        return event.bounce_class, event.reason, event.smtp_status, event.enhanced_status
+    if isinstance(event, e.EmailRecipientDeferred):
+        return None, None, event.smtp_status, event.enhanced_status
+    if isinstance(event, e.EmailRecipientSuppressed):
+        return None, event.rule, None, None
+    return _NOTHING
+
+
+# -- queries ---------------------------------------------------------------------------------------------------------
+
+
+def by_address(connection: Connection, tenant: str, address: str, limit: int = 20) -> list[dict[str, Any]]:
+    """What became of the newest emails to this address, newest first."""
+    mine = (RECIPIENTS.c.tenant == tenant) & (RECIPIENTS.c.key == address_key(address))
+    query = select(RECIPIENTS).where(mine).order_by(RECIPIENTS.c.queued_position.desc()).limit(limit)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+PROJECTION = Projection("recipients", 1, tables, fold)
