@@ -87,7 +87,7 @@ _MAILBOX_WORDS: Mapping[re.Pattern[str], Classified] = {
     re.compile(_UNKNOWN_USER, re.I): _hard("invalid_address"),
 }
 _SENDER_IS_AT_FAULT = Classified(_CONFIG, reason="sender")
-_RATE = re.compile(r"throttl|\brate\b|rate.?limit|too many (?:connections|messages|mails|emails|concurrent)|limit exceeded", re.I)
+_RATE = re.compile(r"throttl|\brate\b|rate.?limit|limit exceeded|too many (?:connections|messages|e?mails)", re.I)
 _DAILY = re.compile(r"\b(?:daily|hourly|monthly|24.hour)\b.*\b(?:quota|limit)|sending (?:quota|limit)", re.I)
 _GREYLISTED = re.compile(r"gr[ea]y.?list", re.I)
 _TOO_MANY_WORDS = re.compile(r"too many recipients", re.I)
