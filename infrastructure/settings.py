@@ -1,9 +1,13 @@
 """Settings: read once from the environment and an optional `postledger.toml`, into one frozen model."""
 
+import os
+import re
 import secrets
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -12,6 +16,14 @@ from pydantic_settings.sources import TomlConfigSettingsSource
 from domain.delivery import DeliveryPolicy, InDoubt
 
 PREFIX = "POSTLEDGER_"
+_UNSAFE = "POSTGRES_ENABLE_DB_FUNCTIONS"  # of the eventsourcing library, which also reads it with a prefix
+_WHY_UNSAFE = (
+    "must not be set: it makes the event store write without its table lock, and readers then lose events for ever. "
+    "Unset it and start again"
+)
+_TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # what the library takes for yes
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a provider or a tenant
+_VALUE_ERROR = "Value error, "  # how pydantic begins the message of a ValueError
 
 
 class SettingsError(Exception):
@@ -40,7 +52,7 @@ class Settings(BaseSettings):
     poll: timedelta = Field(default=timedelta(seconds=1), description="Safety net where a wake-up gets lost.")
     drain: timedelta = Field(default=timedelta(seconds=30), description="How long a graceful stop waits for providers.")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, description="Of one HTTP request.")
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     in_doubt: InDoubt = "at_least_once"
     max_attempts: int = Field(default=12, ge=1, le=100)
@@ -60,14 +72,27 @@ class Settings(BaseSettings):
             name, equals, url = part.partition("=")
             if not equals or "://" in name:
                 name, url = part.partition("://")[0], part
-            if "://" not in url:
-                raise ValueError("each provider is NAME=URL, such as main=smtp://host:587")
+            if not _NAME.fullmatch(name) or "://" not in url:
+                raise ValueError("each provider is NAME=URL, such as main=smtp://host:587; a comma in a URL is %2C")
+            _check_url(url)
             if name in named:
                 raise ValueError(f"two providers are called {name!r}; give each its own name")
             named[name] = url
         if not named:
             raise ValueError("at least one provider is needed")
         return named
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        scheme, _, path = url.partition("://")
+        if scheme == "sqlite" and path.startswith("/") and path != "/":
+            return value
+        if scheme not in ("postgresql", "postgresql+psycopg"):
+            raise ValueError("must be sqlite:///PATH or postgresql://user:password@host/database")
+        _check_url(url)
+        return value
 
     @field_validator("lease", "poll", "drain", "give_up_after", "settle_after", "first_retry", "longest_retry")
     @classmethod
@@ -90,13 +115,17 @@ class Settings(BaseSettings):
 
     def api_keys(self) -> dict[str, str]:
         """Key to tenant. Makes and keeps a key (mode 600) where none is configured."""
-        text = self.api_key.get_secret_value() if self.api_key else _kept_key(self.api_key_file)
+        try:
+            text = self.api_key.get_secret_value() if self.api_key else _kept_key(self.api_key_file)
+        except OSError as error:
+            raise SettingsError(f"{PREFIX}API_KEY_FILE: {self.api_key_file}: {error.strerror}") from None
         keys: dict[str, str] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
-            tenant, equals, key = part.partition("=")
-            keys[key if equals else part] = tenant if equals else "default"
+            tenant, _, key = part.partition("=")
+            named = bool(key.strip("=") and _NAME.fullmatch(tenant))  # base64 keys end in `=` and are not tenants
+            keys[key if named else part] = tenant if named else "default"
         if not keys:
-            raise SettingsError(f"{PREFIX}API_KEY: is empty")
+            raise SettingsError(f"{PREFIX}API_KEY: there is no key in it, nor in {self.api_key_file}")
         return keys
 
     @classmethod
@@ -113,11 +142,46 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings. Raises SettingsError, naming the variable and what is wrong with it, never its value."""
+    unsafe = [f"{name}: {_WHY_UNSAFE}." for name, value in os.environ.items() if _is_unsafe(name, value)]
+    if unsafe:
+        raise SettingsError("\n".join(unsafe))
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        lines = [f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        lines = [f"{variable(*e['loc'])}: {e['msg'].removeprefix(_VALUE_ERROR)}" for e in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+    except ValueError:  # the TOML parser's, whose message may quote the file
+        raise SettingsError("postledger.toml: is not a TOML file") from None
+
+
+def variable(*place: object) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{'.'.join(map(str, place)).upper()}"
+
+
+def unknown_variables() -> Iterator[str]:
+    """Variables with our prefix that no setting reads: misspelt, most likely."""
+    known = {variable(name) for name in Settings.model_fields}
+    return (name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def child_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process of ours that is to run with these settings and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**kept, **{variable(name): value for name, value in values.items()}}
+
+
+def _is_unsafe(name: str, value: str) -> bool:
+    return name.upper().endswith(_UNSAFE) and value.strip().lower() in _TRUE
+
+
+def _check_url(url: str) -> None:
+    """Later, an unreadable URL would be quoted in an exception, its password included."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        message = "has a URL that cannot be read: write @, :, / and # in a user or password as %40, %3A, %2F and %23"
+        raise ValueError(message) from None
 
 
 def _kept_key(path: Path) -> str:
