@@ -14,7 +14,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     StringConstraints,
     field_validator,
     model_validator,
@@ -95,7 +94,7 @@ Address = Annotated[Mailbox, BeforeValidator(_mailbox, json_schema_input_type=st
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])]
 Moment = Annotated[
     datetime | timedelta,
-    PlainValidator(_moment, json_schema_input_type=str),
+    BeforeValidator(_moment, json_schema_input_type=str),  # not PlainValidator: pydantic 2.14 then serialises it twice
     Field(description="ISO 8601 with an offset (`2026-08-05T11:52:01Z`), or `in 5 minutes`."),
 ]
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", min_length=1, max_length=256)]

@@ -1,15 +1,13 @@
 """Builds the ASGI application from the route table."""
 
 from collections.abc import Iterator
-from itertools import groupby
-from operator import attrgetter
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
 from infrastructure.web.callers import ApiKeys
 from infrastructure.web.documentation import Documentation
-from infrastructure.web.operation import Resource
+from infrastructure.web.operation import Operation, Resource
 from infrastructure.web.routes import ROUTES
 from infrastructure.web.service import Service
 
@@ -27,7 +25,10 @@ def create_app(service: Service) -> Starlette:
 
 def _routes(service: Service) -> Iterator[BaseRoute]:
     keys = ApiKeys(service.api_keys)
-    for path, operations in groupby(ROUTES, attrgetter("path")):
+    by_path: dict[str, list[Operation]] = {}
+    for operation in ROUTES:
+        by_path.setdefault(operation.path, []).append(operation)
+    for path, operations in by_path.items():
         for variable, pattern in _PATTERNS.items():
             path = path.replace(variable, pattern)
         yield Route(path, Resource(service, keys, operations), methods=None)

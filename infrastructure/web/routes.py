@@ -6,6 +6,7 @@ from infrastructure.web.operation import Operation
 from infrastructure.web.views import (
     Accepted,
     AcceptedBatch,
+    Activity,
     Changed,
     EmailList,
     EmailView,
@@ -67,7 +68,7 @@ ROUTES: tuple[Operation, ...] = (
         errors=(404,),
     ),
     Operation(
-        *("GET", "/recipients/{address}/activity", activity.show, "Show a recipient's activity", activity.Activity),
+        *("GET", "/recipients/{address}/activity", activity.show, "Show a recipient's activity", Activity),
         query=activity.ActivityQuery,
         takes=(_WAIT,),
     ),

@@ -127,6 +127,24 @@ class History(View):
     data: list[EventView]
 
 
+class ActivityEntry(View):
+    """One thing that happened to an email of a recipient."""
+
+    position: Annotated[int, Field(description="Its place in the order of all events.")]
+    type: Annotated[str, Field(description="The event's topic.")]
+    email_id: UUID
+    occurred_at: datetime
+    data: Annotated[dict[str, Any], Field(description="What the event says, in short.")]
+
+
+class Activity(View):
+    """What happened to one recipient, the newest first."""
+
+    object: Literal["list"] = "list"
+    has_more: bool
+    data: list[ActivityEntry]
+
+
 class CloudEvent(View):
     """An event as CloudEvents 1.0 JSON, with our extension attributes."""
 
