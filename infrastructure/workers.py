@@ -1,0 +1,50 @@
+"""The loops of a worker process: projections, delivery, and the sweep of orphaned attachments."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from application.blob_sweep import InUse, sweep_orphans
+from application.dispatcher import Dispatcher
+from application.errors import ApplicationError
+from application.ports import BlobStore, Clock
+from application.surprises import log_surprise
+from infrastructure.projection_runner import ProjectionRunner
+
+_SWEEP_EVERY = 3600.0  # seconds
+
+_log = logging.getLogger(__name__)
+
+
+async def run_worker(
+    runner: ProjectionRunner, dispatcher: Dispatcher, sweep: Callable[[], Awaitable[object]], stop: asyncio.Event
+) -> None:
+    """Run until `stop` is set. Deliveries drain first; the read models follow what they still record."""
+    projected = asyncio.Event()
+    projecting = asyncio.create_task(runner.run(projected))
+    sweeping = asyncio.create_task(_repeat(sweep, _SWEEP_EVERY))
+    try:
+        await dispatcher.run(stop)
+    finally:
+        sweeping.cancel()
+        projected.set()
+        await projecting
+
+
+def sweeper(blobs: BlobStore, in_use: InUse, clock: Clock) -> Callable[[], Awaitable[object]]:
+    async def sweep() -> None:
+        if removed := await sweep_orphans(blobs, in_use, clock):
+            _log.info("removed %d attachments that no email refers to", removed)
+
+    return sweep
+
+
+async def _repeat(work: Callable[[], Awaitable[object]], every: float) -> None:
+    """Do the work now and then; some jitter keeps many processes from doing it all at once."""
+    while True:
+        await asyncio.sleep(every * (0.5 + random.random()))  # noqa: S311 - not a secret
+        try:
+            await work()
+        except (ApplicationError, OSError) as error:
+            log_surprise(_log, "sweeping", error)

@@ -1,0 +1,77 @@
+"""A provider that does what the test says, and a blob store in memory."""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+from application.errors import BlobMissing
+from application.ports import OutgoingMessage
+from domain.answer import Answer
+from domain.events import ProviderMessage
+
+Script = Callable[[OutgoingMessage], Awaitable[Answer] | Answer]
+
+
+def accepted(message: OutgoingMessage) -> Answer:
+    """The provider took it for everyone in the envelope."""
+    return Answer(
+        messages=tuple(ProviderMessage(recipient_id=r.id, message_id=f"m-{r.id}") for r in message.recipients)
+    )
+
+
+class ScriptedProvider:
+    """Answers by script, one entry a call, the last one for ever after. Keeps every message it was given."""
+
+    def __init__(self, *script: Script | Answer | Exception, evidence: Answer | None = None) -> None:
+        self.name = "scripted"
+        self.sent: list[OutgoingMessage] = []
+        self.evidence = evidence
+        self._script: Sequence[Script | Answer | Exception] = script or (accepted,)
+
+    async def send(self, message: OutgoingMessage) -> Answer:
+        entry = self._script[min(len(self.sent), len(self._script) - 1)]
+        self.sent.append(message)
+        if isinstance(entry, Exception):
+            raise entry
+        if isinstance(entry, Answer):
+            return entry
+        answer = entry(message)
+        return answer if isinstance(answer, Answer) else await answer
+
+    async def look_up(self, message: OutgoingMessage) -> Answer | None:
+        return self.evidence
+
+    async def check(self) -> str | None:
+        return None
+
+    async def close(self) -> None:
+        pass
+
+
+class MemoryBlobs:
+    """Implements the port BlobStore in a dictionary."""
+
+    def __init__(self, now: datetime = datetime(2026, 3, 1, tzinfo=UTC)) -> None:
+        self.now = now
+        self._blobs: dict[str, tuple[bytes, datetime]] = {}
+
+    async def put(self, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+        data = b"".join([chunk async for chunk in chunks])
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._blobs[sha256] = (data, self.now)
+        return sha256, len(data)
+
+    async def get(self, sha256: str) -> bytes:
+        if sha256 not in self._blobs:
+            raise BlobMissing
+        return self._blobs[sha256][0]
+
+    async def list(self) -> AsyncIterator[tuple[str, datetime]]:
+        for sha256, (_, put_at) in list(self._blobs.items()):
+            yield sha256, put_at
+
+    async def delete(self, sha256: str, unless_put_after: datetime) -> bool:
+        if sha256 not in self._blobs or self._blobs[sha256][1] > unless_put_after:
+            return False
+        del self._blobs[sha256]
+        return True
