@@ -1,0 +1,1 @@
+"""Where attachments are kept."""
