@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, or_, select, update
+from sqlalchemy import CTE, ColumnElement, Connection, bindparam, func, or_, select, update
 
 from application.ports import Claim
 from infrastructure.database.engines import Database
@@ -15,7 +15,7 @@ _c = QUEUE.c
 
 
 class SqlDispatchQueue:
-    """Implements the port DispatchQueue with leases. Workers never block one another: a row in other hands is skipped."""
+    """Implements the port DispatchQueue with leases. A row in other hands is skipped, never waited for."""
 
     def __init__(self, database: Database, wakeups: Wakeups) -> None:
         self._database = database
@@ -44,15 +44,16 @@ def _claim(connection: Connection, worker: str, limit: int, until: datetime, now
     for priority in PRIORITIES.values():
         if left := limit - len(claims):
             due = _due(priority, now, left)
-            taken = update(QUEUE).where(_c.email_id.in_(due)).values(lease_owner=worker, lease_until=until)
-            found = connection.execute(taken.returning(_c.email_id, _c.due_at)).all()
+            taken = update(QUEUE).where(_c.email_id.in_(select(due.c.email_id)))
+            leased = taken.values(lease_owner=worker, lease_until=until).returning(_c.email_id, _c.due_at)
+            found = connection.execute(leased).all()
             claims += [Claim(email_id, until) for email_id, _ in sorted(found, key=lambda row: (row[1], row[0]))]
     return claims
 
 
-def _due(priority: int, now: datetime, limit: int) -> Select[tuple[UUID]]:
+def _due(priority: int, now: datetime, limit: int) -> CTE:
     due = select(_c.email_id).where(_c.priority == priority, _c.due_at <= now, _free(now))
-    return due.order_by(_c.due_at).limit(limit).with_for_update(skip_locked=True)
+    return due.order_by(_c.due_at).limit(limit).with_for_update(skip_locked=True).cte("due")
 
 
 def _free(now: datetime) -> ColumnElement[bool]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, select, update
+from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from projections.columns import Instant
 from projections.projection import Projection
@@ -19,6 +20,7 @@ POSITIONS = Table(
     Column("error", String),  # class and position of what holds it, never data
 )
 _c = POSITIONS.c
+_CREATING = 0x706C_7074  # "plpt": who creates tables
 
 
 class Overtaken(Exception):
@@ -35,6 +37,18 @@ class ProjectionPosition:
     lag: int
     error: str | None
     updated_at: datetime | None
+
+
+def create(connection: Connection, projections: Sequence[Projection]) -> None:
+    """Create what is missing: live tables, and positions at 0. Safe for many processes at once."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_CREATING})"))
+    for metadata in (POSITIONS.metadata, *(p.tables("")[0].metadata for p in projections)):
+        metadata.create_all(connection)
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for p in projections:
+        begin = insert(POSITIONS).values(name=p.name, version=p.version, position=0)
+        connection.execute(begin.on_conflict_do_nothing())
 
 
 def positions(connection: Connection, projections: Sequence[Projection]) -> dict[str, int]:
@@ -67,7 +81,7 @@ def advance(connection: Connection, projection: Projection, old: int, new: int, 
 def hold(connection: Connection, projection: Projection) -> int:
     """Lock this read model against all runners until the end of the transaction, and return its position."""
     row = (_c.name == projection.name) & (_c.version == projection.version)
-    return connection.execute(select(_c.position).where(row).with_for_update()).scalar_one()
+    return int(connection.execute(select(_c.position).where(row).with_for_update()).scalar_one())
 
 
 def record_error(connection: Connection, projection: Projection, error: str) -> None:

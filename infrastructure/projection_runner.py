@@ -1,0 +1,189 @@
+"""Keeps the read models up with the ledger: pages of events in, rows and positions out, in one transaction."""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, text
+
+from application.errors import StoreUnavailable
+from application.ports import Clock, Ledger, Recorded
+from infrastructure.database.engines import Database
+from infrastructure.database.leadership import Leadership
+from infrastructure.database.notifications import PROJECTIONS, Wakeups
+from infrastructure.database.positions import (
+    Overtaken,
+    ProjectionPosition,
+    advance,
+    create,
+    positions,
+    record_error,
+    standings,
+)
+from infrastructure.rebuild import Progress, Rebuild
+from infrastructure.trouble import FIRST_WAIT, LONGEST_WAIT, Trouble
+from projections.projection import Projection
+
+_LOCK = 0x706C_7072  # "plpr": who leads
+_IDLE = 1.0  # seconds between looks when nothing wakes us: the safety net, and how often others try to lead
+
+_log = logging.getLogger(__name__)
+
+
+class ProjectionRunner:
+    """Folds every read model from where it stands. Many may run: one leads; the positions are a fence in any case."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        database: Database,
+        projections: Sequence[Projection],
+        wakeups: Wakeups,
+        clock: Clock,
+        *,
+        page: int = 1000,
+        alone: bool = False,
+    ) -> None:
+        """`alone` leaves out the election of a leader."""
+        self._ledger = ledger
+        self._database = database
+        self._projections = {projection.name: projection for projection in projections}
+        self._tables = {projection.name: projection.tables("") for projection in projections}
+        self._wakeups = wakeups
+        self._clock = clock
+        self._page = page
+        self._leadership = None if alone else Leadership(database, _LOCK)
+        self._trouble: dict[str, Trouble] = defaultdict(Trouble)
+
+    async def prepare(self) -> None:
+        """Create what is missing: tables, and positions at 0. Any number of processes may do so at once."""
+        await self._database.tell(create, list(self._projections.values()))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep up until `stop` is set. A store outage is waited out."""
+        wait = FIRST_WAIT
+        try:
+            while not stop.is_set():
+                try:
+                    await self._round(stop)
+                    wait = FIRST_WAIT
+                except StoreUnavailable:
+                    if wait == FIRST_WAIT:
+                        _log.warning("The store is unavailable; the read models stand still.")
+                    await _pause(stop, wait)
+                    wait = min(wait * 2, LONGEST_WAIT)
+        finally:
+            if self._leadership:
+                self._leadership.give_up()
+
+    async def catch_up(self) -> None:
+        """Fold all there is now, without leading: for tools and tests."""
+        while await self._advance_all():
+            pass
+
+    async def wait_for(self, position: int, timeout: float, names: Iterable[str] | None = None) -> bool:
+        """Whether the named read models (or all) reached `position` within `timeout` seconds."""
+        wanted = set(names) if names is not None else set(self._projections)
+        end = time.monotonic() + timeout
+        while True:
+            seen = self._wakeups.projections.mark()
+            known = await self._known()
+            if all(known[name] >= position for name in wanted):
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            await self._wakeups.projections.wait_since(seen, min(left, _IDLE))
+
+    async def positions(self) -> list[ProjectionPosition]:
+        """Name, version, position, lag and error of each, for operators."""
+        head = await self._ledger.position()
+        return await self._database.ask(standings, list(self._projections.values()), head)
+
+    async def rebuild(self, names: Iterable[str], progress: Progress) -> int:
+        """Build these anew from the whole log and swap them in. Returns their position then. Runners may go on."""
+        chosen = [self._projections[name] for name in names]
+        return await Rebuild(self._ledger, self._database, chosen, self._wakeups, self._clock).run(progress)
+
+    # -- one round -----------------------------------------------------------------------------------------------
+
+    async def _round(self, stop: asyncio.Event) -> None:
+        if self._leadership and not await asyncio.to_thread(self._leadership.hold):
+            await _pause(stop, _IDLE)
+        elif not await self._advance_all():
+            waiting = asyncio.create_task(self._ledger.wait(max((await self._known()).values(), default=0), _IDLE))
+            await _first(waiting, asyncio.create_task(stop.wait()))
+
+    async def _advance_all(self) -> bool:
+        """One page for each group that stands at the same position. Whether any moved."""
+        groups: dict[int, list[Projection]] = defaultdict(list)
+        for name, position in (await self._known()).items():
+            if self._trouble[name].over():
+                groups[position].append(self._projections[name])
+        moved = [await self._advance(group, position) for position, group in groups.items()]
+        return any(moved)
+
+    async def _advance(self, group: Sequence[Projection], position: int) -> bool:
+        page = await self._ledger.read(position, self._page)
+        if not page:
+            return False
+        try:
+            await self._commit(group, position, page)
+        except StoreUnavailable:
+            raise
+        except Overtaken:
+            return True  # somebody else did the work; go on from there
+        except Exception as error:  # noqa: BLE001 (a fold may fail in any way; it is recorded, and holds only itself)
+            return await self._isolate(group, position, page, error)
+        return True
+
+    async def _isolate(
+        self, group: Sequence[Projection], position: int, page: Sequence[Recorded], error: Exception
+    ) -> bool:
+        if len(group) > 1:
+            return any([await self._advance([projection], position) for projection in group])
+        (projection,) = group
+        what = f"{type(error).__name__} between positions {position + 1} and {page[-1].position}"
+        if self._trouble[projection.name].begin(what):
+            _log.error("The read model %s is held: %s", projection.name, what)
+            await self._database.tell(record_error, projection, what)
+        return False
+
+    async def _commit(self, group: Sequence[Projection], position: int, page: Sequence[Recorded]) -> None:
+        await self._database.tell(self._fold, group, position, page)
+        for projection in group:
+            self._trouble.pop(projection.name, None)
+        self._wakeups.projections.notify()
+
+    def _fold(
+        self, connection: Connection, group: Sequence[Projection], position: int, page: Sequence[Recorded]
+    ) -> None:
+        now, end = self._clock(), page[-1].position
+        for projection in sorted(group, key=lambda p: p.name):  # one order of locking for all runners
+            advance(connection, projection, position, end, now)
+            projection.fold(connection, self._tables[projection.name], page)
+        if self._database.kind == "postgresql":
+            connection.execute(text(f"NOTIFY {PROJECTIONS}"))
+
+    async def _known(self) -> Mapping[str, int]:
+        return await self._database.ask(positions, list(self._projections.values()))
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
+
+
+async def _first(*tasks: asyncio.Task[object]) -> None:
+    """Wait until one is done; cancel the others. What it raised is raised."""
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()
