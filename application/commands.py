@@ -98,9 +98,8 @@ Moment = Annotated[
     Field(description="ISO 8601 with an offset (`2026-08-05T11:52:01Z`), or `in 5 minutes`."),
 ]
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", min_length=1, max_length=256)]
-Line = Annotated[str, BeforeValidator(lambda value: _one_line(value) if isinstance(value, str) else value)]
-NoNul = Annotated[str, AfterValidator(_no_nul)]
-MetadataKey = Annotated[NoNul, Field(min_length=1, max_length=256)]
+ONE_LINE, NO_NUL = AfterValidator(_one_line), AfterValidator(_no_nul)
+MetadataKey = Annotated[str, Field(min_length=1, max_length=256), NO_NUL]
 
 
 class TagInput(BaseModel):
@@ -117,7 +116,7 @@ class AttachmentInput(BaseModel):
 
     model_config = _COMMAND
 
-    filename: Annotated[Line, Field(min_length=1, max_length=255)]
+    filename: Annotated[str, Field(min_length=1, max_length=255), ONE_LINE]
     content: Annotated[str, Field(repr=False, description="The bytes, base64-encoded.")]
     content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$", max_length=127)] | None = None
     content_id: Annotated[str, Field(pattern=r"^[!-;=?-~]+$", max_length=127)] | None = Field(
@@ -177,7 +176,9 @@ class SendEmail(BaseModel):
     cc: Addresses = ()
     bcc: Addresses = ()
     reply_to: Addresses = ()
-    subject: Annotated[Line, Field(max_length=998, description="At most 998 characters (RFC 5322).", repr=False)]
+    subject: Annotated[
+        str, Field(max_length=998, description="At most 998 characters (RFC 5322).", repr=False), ONE_LINE
+    ]
     html: str | None = Field(default=None, repr=False)
     text: str | None = Field(default=None, repr=False)
     headers: Annotated[dict[str, str], Field(max_length=100, repr=False)] = {}
@@ -186,7 +187,7 @@ class SendEmail(BaseModel):
     scheduled_at: Moment | None = None
     expires_at: Moment | None = None
     metadata: Annotated[
-        dict[MetadataKey, Annotated[NoNul, Field(max_length=1000)]],
+        dict[MetadataKey, Annotated[str, Field(max_length=1000), NO_NUL]],
         Field(max_length=50, repr=False, description="Your own key-value pairs, kept with the email, never sent."),
     ] = {}
     priority: Priority = Priority.NORMAL
@@ -239,7 +240,7 @@ class Retry(BaseModel):
 
     model_config = _COMMAND
 
-    reason: Annotated[Line, Field(min_length=1, max_length=1000, repr=False)]
+    reason: Annotated[str, Field(min_length=1, max_length=1000, repr=False), ONE_LINE]
     priority: Priority | None = None
 
 
@@ -249,7 +250,7 @@ class Resolve(BaseModel):
     model_config = _COMMAND
 
     resolution: Literal["accepted", "not_accepted"]
-    reason: Annotated[Line, Field(min_length=1, max_length=1000, repr=False)]
+    reason: Annotated[str, Field(min_length=1, max_length=1000, repr=False), ONE_LINE]
 
     @property
     def as_resolution(self) -> Resolution:

@@ -17,14 +17,15 @@ _PATTERNS = {"{address}": "{address:path}"}
 
 def create_app(service: Service) -> Starlette:
     """The API over a service. Nothing is opened or started here."""
-    app = Starlette(routes=list(_routes(service)))
+    keys = ApiKeys(service.api_keys)
+    app = Starlette(routes=list(_routes(service, keys)))
+    app.router.default = Resource(service, keys)  # what no route knows is a problem as well
     app.router.redirect_slashes = False  # a redirect would lose a body or a key; the answer is 404
     app.state.documentation = Documentation.of(ROUTES)
     return app
 
 
-def _routes(service: Service) -> Iterator[BaseRoute]:
-    keys = ApiKeys(service.api_keys)
+def _routes(service: Service, keys: ApiKeys) -> Iterator[BaseRoute]:
     by_path: dict[str, list[Operation]] = {}
     for operation in ROUTES:
         by_path.setdefault(operation.path, []).append(operation)
@@ -32,4 +33,3 @@ def _routes(service: Service) -> Iterator[BaseRoute]:
         for variable, pattern in _PATTERNS.items():
             path = path.replace(variable, pattern)
         yield Route(path, Resource(service, keys, operations), methods=None)
-    yield Route("/{path:path}", Resource(service, keys))

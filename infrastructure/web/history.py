@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from application.errors import EmailNotFound
 from application.ports import Recorded, message_id
@@ -21,12 +22,24 @@ from infrastructure.web.views import AttachmentView, EmailView, EventView, Histo
 _BOOKKEEPING = frozenset(Event.model_fields)
 
 
+def _version_or_time(value: object) -> int | datetime:
+    text = str(value)
+    try:
+        found = int(text) if text.isdecimal() else datetime.fromisoformat(query.lost_plus(text))
+    except ValueError:
+        found = 0
+    if found == 0 or (isinstance(found, datetime) and found.tzinfo is None):
+        raise PydanticCustomError("as_of", "must be a version from 1, or a time such as 2026-08-05T11:52:01Z")
+    return found
+
+
 class AsOf(query.Query):
     """Up to where to look."""
 
     as_of: Annotated[
-        Annotated[int, Field(ge=1)] | query.Moment | None,
-        Field(union_mode="left_to_right", description="A version (from 1), or a time with an offset."),
+        int | datetime | None,
+        BeforeValidator(_version_or_time),
+        Field(description="A version (from 1), or a time with an offset."),
     ] = None
 
 

@@ -4,9 +4,17 @@ import re
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
-from application.commands import NoNul
+from application.commands import NO_NUL
 from infrastructure.web.body import invalid
 from infrastructure.web.errors import FieldError, InvalidRequest
 from infrastructure.web.operation import Call
@@ -17,14 +25,14 @@ _MOST = 50  # parameters
 _LOST_PLUS = re.compile(r" (\d\d:?\d\d)$")
 
 
-def _plus(value: object) -> object:
-    # An unescaped `+02:00` arrives as ` 02:00`; what was meant is plain.
-    return _LOST_PLUS.sub(r"+\1", value) if isinstance(value, str) else value
+def lost_plus(value: str) -> str:
+    """An unescaped `+02:00` arrives as ` 02:00`; what was meant is plain."""
+    return _LOST_PLUS.sub(r"+\1", value)
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_plus)]
+Moment = Annotated[AwareDatetime, BeforeValidator(lambda value: lost_plus(str(value)))]
 Position = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Text = Annotated[NoNul, AfterValidator(str.strip), Field(min_length=1, max_length=600)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=600), NO_NUL]
 
 
 class Query(BaseModel):

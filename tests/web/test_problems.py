@@ -182,7 +182,7 @@ def test_another_tenants_email_does_not_exist(api: Api) -> None:
     assert api.run(api.world.ledger.position()) == 1
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/emails/", "/emails/x/y/z", "/", "//", "/emails%00"])
+@pytest.mark.parametrize("path", ["/nowhere", "/emails/", "/emails/x/y/z", "/", "//", "/emails%00", "/%0A"])
 def test_an_unknown_address_is_a_problem(api: Api, path: str) -> None:
     response = api.get(path)
     assert response.status_code == 404
