@@ -24,8 +24,8 @@ class SqlDispatchQueue:
     async def claim(self, worker: str, limit: int, lease: timedelta, now: datetime) -> list[Claim]:
         return await self._database.tell(_claim, worker, limit, now + lease, now)
 
-    async def extend(self, worker: str, email_ids: Sequence[UUID], until: datetime) -> None:
-        await self._database.tell(_set_lease, worker, email_ids, worker, until)
+    async def extend(self, worker: str, email_ids: Sequence[UUID], until: datetime) -> list[UUID]:
+        return await self._database.tell(_set_lease, worker, email_ids, worker, until)
 
     async def release(self, worker: str, email_ids: Sequence[UUID]) -> None:
         await self._database.tell(_set_lease, worker, email_ids, None, None)
@@ -62,12 +62,14 @@ def _free(now: datetime) -> ColumnElement[bool]:
 
 def _set_lease(
     connection: Connection, worker: str, email_ids: Sequence[UUID], owner: str | None, until: datetime | None
-) -> None:
-    """Only of rows that this worker holds. They are locked in the order that a fold locks them in, too."""
+) -> list[UUID]:
+    """Change the leases that are this worker's, and return whose. Rows are locked in the order a fold locks them in."""
     mine = select(_c.email_id).where(_c.email_id.in_(bindparam("ids", expanding=True)), _c.lease_owner == worker)
-    locked = mine.order_by(_c.email_id).with_for_update()
-    change = update(QUEUE).where(_c.email_id.in_(locked)).values(lease_owner=owner, lease_until=until)
-    connection.execute(change, {"ids": list(email_ids)})
+    locked = mine.order_by(_c.email_id).with_for_update().cte("locked")
+    change = (
+        update(QUEUE).where(_c.email_id.in_(select(locked.c.email_id))).values(lease_owner=owner, lease_until=until)
+    )
+    return list(connection.scalars(change.returning(_c.email_id), {"ids": list(email_ids)}))
 
 
 def _next_due(connection: Connection, now: datetime) -> datetime | None:

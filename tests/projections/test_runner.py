@@ -1,0 +1,240 @@
+"""The runner keeps read models and their positions together, whoever else runs, dies or fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from random import Random
+
+import psycopg
+import pytest
+from sqlalchemy import Connection
+
+from application.errors import StoreUnavailable
+from domain.events import EmailQueued
+from infrastructure.database.engines import Database
+from infrastructure.database.notifications import Wakeups
+from infrastructure.projection_runner import ProjectionRunner
+from projections import activity, emails
+from projections.email_list import counts_by_status
+from projections.projection import Events, Projection, Tables
+from tests.fakes import MemoryLedger
+from tests.projections.reading import ALL, numbered, rows, scratch
+from tests.samples import queued
+from tests.strategies import history, woven
+
+LOG = woven(Random(7), history(Random(7), emails=40, steps=14))
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[tuple[Database, Wakeups]]:
+    database, wakeups = Database.open(url), Wakeups(url)
+    wakeups.start()
+    try:
+        yield database, wakeups
+    finally:
+        await wakeups.stop()
+        database.close()
+
+
+async def filled() -> MemoryLedger:
+    ledger = MemoryLedger()
+    for event in LOG:
+        await ledger.append([event])
+    return ledger
+
+
+def folded(database: Database) -> dict[str, list[tuple[object, ...]]]:
+    with database.read() as connection:
+        return rows(connection)
+
+
+def expected(database: Database) -> dict[str, list[tuple[object, ...]]]:
+    """The same log folded in one batch, in a transaction that leaves nothing."""
+    with scratch(database) as connection:
+        for projection in ALL:
+            projection.fold(connection, projection.tables(""), numbered(LOG))
+        return rows(connection)
+
+
+class Running:
+    """A runner as a task."""
+
+    def __init__(self, runner: ProjectionRunner) -> None:
+        self.stopping = asyncio.Event()
+        self.task = asyncio.create_task(runner.run(self.stopping))
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        await self.task
+
+
+def on(url: str, scenario: Callable[[Database, Wakeups], Coroutine[None, None, None]]) -> None:
+    async def run() -> None:
+        async with opened(url) as (database, wakeups):
+            await scenario(database, wakeups)
+
+    asyncio.run(run())
+
+
+def test_a_runner_keeps_up_with_what_is_appended(database_url: str) -> None:
+    async def scenario(database: Database, wakeups: Wakeups) -> None:
+        ledger, truth = MemoryLedger(), expected(database)
+        runner = ProjectionRunner(ledger, database, ALL, wakeups, clock, page=50)
+        await runner.prepare()
+        running = Running(runner)
+        for event in LOG:
+            await ledger.append([event])
+        assert await runner.wait_for(len(LOG), 60)
+        await running.stop()
+        assert folded(database) == truth
+        assert {(p.position, p.lag, p.error) for p in await runner.positions()} == {(len(LOG), 0, None)}
+
+    on(database_url, scenario)
+
+
+def test_runners_that_race_never_fold_an_event_twice(database_url: str) -> None:
+    async def scenario(database: Database, wakeups: Wakeups) -> None:
+        ledger, truth = await filled(), expected(database)
+        runners = [ProjectionRunner(ledger, database, ALL, wakeups, clock, page=7, alone=True) for _ in range(4)]
+        await asyncio.gather(*(runner.prepare() for runner in runners))
+        await asyncio.gather(*(runner.catch_up() for runner in runners))
+        assert folded(database) == truth
+
+    on(database_url, scenario)
+
+
+def test_another_takes_over_when_the_leader_dies(postgres_url: str) -> None:
+    async def scenario(database: Database, wakeups: Wakeups) -> None:
+        ledger, truth = MemoryLedger(), expected(database)
+        runners = [ProjectionRunner(ledger, database, ALL, wakeups, clock, page=20) for _ in range(2)]
+        await runners[0].prepare()
+        first, second = (Running(runner) for runner in runners)
+        half = len(LOG) // 2
+        for event in LOG[:half]:
+            await ledger.append([event])
+        assert await runners[0].wait_for(half, 60)
+        first.task.cancel()
+        await asyncio.gather(first.task, return_exceptions=True)
+        for event in LOG[half:]:
+            await ledger.append([event])
+        assert await runners[1].wait_for(len(LOG), 60)
+        await second.stop()
+        assert folded(database) == truth
+
+    on(postgres_url, scenario)
+
+
+def test_a_lost_server_connection_is_survived(postgres_url: str) -> None:
+    async def scenario(database: Database, wakeups: Wakeups) -> None:
+        ledger, truth = MemoryLedger(), expected(database)
+        runner = ProjectionRunner(ledger, database, ALL, wakeups, clock, page=20)
+        await runner.prepare()
+        running = Running(runner)
+        for number, event in enumerate(LOG):
+            await ledger.append([event])
+            if number % 60 == 0:
+                _cut_all_connections(postgres_url)
+        assert await _patiently(runner, len(LOG))
+        await running.stop()
+        assert folded(database) == truth
+
+    on(postgres_url, scenario)
+
+
+async def _patiently(runner: ProjectionRunner, position: int) -> bool:
+    for _ in range(20):
+        try:
+            return await runner.wait_for(position, 60)
+        except StoreUnavailable:
+            continue
+    return False
+
+
+def _cut_all_connections(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+class Poisoned:
+    """A fold that fails on one subject line, until it is mended."""
+
+    def __init__(self) -> None:
+        self.mended = False
+
+    def projection(self) -> Projection:
+        return replace(emails.PROJECTION, fold=self.fold)
+
+    def fold(self, connection: Connection, tables: Tables, events: Events) -> None:
+        emails.fold(connection, tables, events)
+        if not self.mended and any(isinstance(p.event, EmailQueued) and p.event.subject == "poison" for p in events):
+            raise ValueError("ada@example.com broke it")
+
+
+def test_a_failing_fold_holds_only_itself_and_goes_on_once_mended(database_url: str) -> None:
+    async def scenario(database: Database, wakeups: Wakeups) -> None:
+        ledger, poisoned = MemoryLedger(), Poisoned()
+        for subject in ("fine", "poison", "fine"):
+            await ledger.append(queued(subject=subject, tenant="acme").collect_events())
+        projections = (poisoned.projection(), activity.PROJECTION)
+        runner = ProjectionRunner(ledger, database, projections, wakeups, clock, page=1)
+        await runner.prepare()
+        running = Running(runner)
+        assert await runner.wait_for(3, 60, ["activity"])
+        assert await runner.wait_for(1, 60, ["emails"])
+        held = {p.name: p for p in await runner.positions()}["emails"]
+        assert (held.position, held.lag, held.error) == (1, 2, "ValueError between positions 2 and 2")
+        poisoned.mended = True
+        assert await runner.wait_for(3, 60)
+        await running.stop()
+        assert {p.error for p in await runner.positions()} == {None}
+        counts = await database.ask(counts_by_status, "acme")
+        assert sum(counts.values()) == 3
+
+    on(database_url, scenario)
+
+
+def test_waiting_for_a_position_that_does_not_come_ends(sqlite_url: str) -> None:
+    async def scenario(database: Database, wakeups: Wakeups) -> None:
+        runner = ProjectionRunner(MemoryLedger(), database, ALL, wakeups, clock)
+        await runner.prepare()
+        assert await runner.wait_for(0, 0)
+        assert not await runner.wait_for(1, 0.01)
+
+    on(sqlite_url, scenario)
+
+
+@pytest.mark.parametrize("processes", [10])
+def test_many_may_create_the_tables_at_once(database_url: str, processes: int) -> None:
+    async def scenario(_: Database, wakeups: Wakeups) -> None:
+        databases = [Database.open(database_url) for _ in range(processes)]
+        runners = [ProjectionRunner(MemoryLedger(), database, ALL, wakeups, clock) for database in databases]
+        await asyncio.gather(*(runner.prepare() for runner in runners))
+        for database in databases:
+            database.close()
+
+    on(database_url, scenario)
+
+
+def test_a_raised_version_starts_from_nothing_beside_the_old_one(database_url: str) -> None:
+    async def scenario(database: Database, wakeups: Wakeups) -> None:
+        ledger = await filled()
+        await _caught_up(ProjectionRunner(ledger, database, ALL, wakeups, clock))
+        newer = replace(activity.PROJECTION, version=2, tables=lambda suffix: activity.tables(f"_second{suffix}"))
+        runner = ProjectionRunner(ledger, database, [newer], wakeups, clock)
+        await _caught_up(runner)
+        assert [(p.version, p.position) for p in await runner.positions()] == [(2, len(LOG))]
+
+    async def _caught_up(runner: ProjectionRunner) -> None:
+        await runner.prepare()
+        await runner.catch_up()
+
+    on(database_url, scenario)
