@@ -40,12 +40,19 @@ class Batcher(Generic[Wish, Result]):
         self._thread.shutdown()
 
     async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
-            results = await self._results(loop, [wish for wish, _ in batch])
-            for (_, future), result in zip(batch, results, strict=True):
-                _settle(future, result)
-        self._running = None
+        batch: list[tuple[Wish, asyncio.Future[Result]]] = []
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+                results = await self._results(loop, [wish for wish, _ in batch])
+                for (_, future), result in zip(batch, results, strict=True):
+                    _settle(future, result)
+        finally:
+            # Only a loop that is shutting down cancels this task, and then nobody may be left waiting for ever.
+            for _, future in (*batch, *self._waiting):
+                future.cancel()
+            self._waiting.clear()
+            self._running = None
 
     async def _results(self, loop: asyncio.AbstractEventLoop, wishes: Sequence[Wish]) -> Sequence[Result | Exception]:
         try:

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from eventsourcing.persistence import Notification
 
+from application.errors import StoreUnavailable
 from application.ports import Recorded, StoredContent
 from domain.content import Content
+from domain.errors import UnreadableEvent
 from domain.events import EVENTS, Event
 from infrastructure.database.signal import Signal
 from infrastructure.ledger.batcher import Batcher
@@ -17,6 +20,8 @@ from infrastructure.ledger.store import Append, EventStore, Outcome
 
 _MOST_APPENDS = 1000  # callers per commit; what one COPY takes well
 _MOST_LOADS = 500
+_Stored = TypeVar("_Stored")
+_Decoded = TypeVar("_Decoded")
 
 
 class EventLedger:
@@ -60,26 +65,46 @@ class EventLedger:
             await batcher.close()
         self._store.close()
 
-    def _commit(self, appends: Sequence[Append]) -> list[Outcome]:
-        outcomes = self._store.commit(appends)
+    def _commit(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        outcomes = self._outcomes(appends)
         self._changed.notify()
         return outcomes
 
-    def _load(self, ids: Sequence[UUID]) -> list[list[Recorded]]:
-        streams: defaultdict[UUID | str, list[Recorded]] = defaultdict(list)
-        for notification in self._store.streams(list(set(ids))):
-            streams[notification.originator_id].append(self._recorded(notification))
-        return [list(streams[id]) for id in ids]
+    def _outcomes(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        try:
+            return self._store.commit(appends)
+        except Exception as error:  # noqa: BLE001 - it is handed to whoever caused it
+            if isinstance(error, StoreUnavailable) or len(appends) == 1:
+                return [error] * len(appends)
+        # One of them cannot be stored, whatever the reason. Each has to answer for itself alone.
+        return [self._outcomes([append])[0] for append in appends]
 
-    def _load_contents(self, ids: Sequence[UUID]) -> list[Content | None]:
+    def _load(self, ids: Sequence[UUID]) -> list[list[Recorded] | Exception]:
+        streams: defaultdict[UUID | str, list[Notification]] = defaultdict(list)
+        for notification in self._store.streams(list(set(ids))):
+            streams[notification.originator_id].append(notification)
+        return [_one_by_one(self._history, streams[id]) for id in ids]
+
+    def _history(self, stored: Sequence[Notification]) -> list[Recorded]:
+        return [self._recorded(notification) for notification in stored]
+
+    def _load_contents(self, ids: Sequence[UUID]) -> list[Content | Exception | None]:
         found = self._store.contents(list(set(ids)))
-        return [Content.decode(found[id]) if id in found else None for id in ids]
+        return [_one_by_one(Content.decode, found[id]) if id in found else None for id in ids]
 
     def _read(self, after: int, limit: int, topics: Sequence[str]) -> list[Recorded]:
         return [self._recorded(n) for n in self._store.page(after, limit, list(_stored_topics(topics)))]
 
     def _recorded(self, stored: Notification) -> Recorded:
         return Recorded(stored.id, stored.topic, self._mapper.to_domain_event(stored))
+
+
+def _one_by_one(decode: Callable[[_Stored], _Decoded], stored: _Stored) -> _Decoded | Exception:
+    """What cannot be read fails for its own reader only, not for all who share the query."""
+    try:
+        return decode(stored)
+    except (UnreadableEvent, ValueError) as error:
+        return error
 
 
 def _stored_topics(topics: Iterable[str]) -> Iterable[str]:

@@ -2,12 +2,19 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from eventsourcing.persistence import IntegrityError, Notification, PersistenceError, StoredEvent
+from eventsourcing.persistence import (
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    Notification,
+    OperationalError,
+    StoredEvent,
+)
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
@@ -23,6 +30,9 @@ _UNKNOWN = (
     "The event store went away while committing, so it is not known whether this was accepted. "
     "Send it again with the same Idempotency-Key."
 )
+# Everything else that the database may answer is a mistake of ours, and no reason to try again. What the library calls
+# internal are mostly timeouts, and a server that became read-only.
+_OUTAGES = (OperationalError, InterfaceError, InternalError)
 _T = TypeVar("_T")
 
 _CONTENT_TABLES = (
@@ -167,11 +177,9 @@ class PostgresEventStore:
         for tried in range(_TRIES):
             try:
                 return self._ready().commit(appends, careful=tried > 0)
-            except StoreUnavailable as error:
-                return [error] * len(appends)
-            except (PersistenceError, psycopg.Error):
+            except _OUTAGES:
                 self._refresh()
-        return [StoreUnavailable(_UNKNOWN) for _ in appends]
+        raise StoreUnavailable(_UNKNOWN)
 
     def streams(self, ids: Sequence[UUID]) -> list[Notification]:
         return self._ask(lambda recorder: recorder.streams(ids))
@@ -195,7 +203,7 @@ class PostgresEventStore:
         for _ in range(_TRIES):
             try:
                 return question(self._ready())
-            except (PersistenceError, psycopg.Error):
+            except _OUTAGES:
                 self._refresh()
         raise StoreUnavailable
 
@@ -205,17 +213,15 @@ class PostgresEventStore:
                 try:
                     recorder = LedgerRecorder(self._datastore)
                     recorder.create_table()
-                except (PersistenceError, psycopg.Error):
+                except _OUTAGES:
                     raise StoreUnavailable from None
                 self._recorder = recorder
             return self._recorder
 
     def _refresh(self) -> None:
         """After a lost connection the pool's others are dead as well (the server restarted): replace them now."""
-        try:
+        with suppress(psycopg.Error):  # whoever tries again learns it soon enough
             self._datastore.pool.check()
-        except psycopg.Error:
-            raise StoreUnavailable from None
 
 
 def _datastore(url: str) -> PostgresDatastore:

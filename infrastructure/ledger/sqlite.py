@@ -4,7 +4,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -17,6 +17,8 @@ from infrastructure.ledger.store import Append, Key, Outcome, insert, judge, key
 
 _LOCK_TIMEOUT = 30  # seconds to wait for another writer of the same file
 _COLUMNS = "originator_id, originator_version, topic, state, rowid"
+# Everything else means busy, full, unreadable or gone.
+_MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
 _T = TypeVar("_T")
 _CONTENT_TABLES = (
     "CREATE TABLE IF NOT EXISTS email_content (email_id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
@@ -27,8 +29,9 @@ _CONTENT_TABLES = (
 class LedgerRecorder(SQLiteApplicationRecorder):
     """The library's recorder with group commit; positions are the table's rowids."""
 
-    def __init__(self, datastore: SQLiteDatastore) -> None:
+    def __init__(self, datastore: SQLiteDatastore, turn: AbstractContextManager[Any]) -> None:
         super().__init__(datastore, events_table_name="events")
+        self._turn = turn
 
     def construct_create_table_statements(self) -> list[str]:
         return [*super().construct_create_table_statements(), *_CONTENT_TABLES]
@@ -113,7 +116,7 @@ class LedgerRecorder(SQLiteApplicationRecorder):
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
         """The write lock is taken at once: a transaction that reads first could find itself unable to write."""
-        with self.datastore.get_connection(commit=True) as connection, connection.cursor() as cursor:
+        with self._turn, self.datastore.get_connection(commit=True) as connection, connection.cursor() as cursor:
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -132,16 +135,15 @@ class LedgerRecorder(SQLiteApplicationRecorder):
 class SqliteEventStore:
     """The recorder behind the ledger's port: opens the file when first needed; failures become StoreUnavailable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, turn: AbstractContextManager[Any] | None = None) -> None:
+        """`turn` is what all writers of this file in this process queue up for."""
         self._path = path
+        self._turn = turn or threading.Lock()
         self._recorder: LedgerRecorder | None = None
         self._preparing = threading.Lock()
 
     def commit(self, appends: Sequence[Append]) -> list[Outcome]:
-        try:
-            return self._ask(lambda recorder: recorder.commit(appends))
-        except StoreUnavailable as error:
-            return [error] * len(appends)
+        return self._ask(lambda recorder: recorder.commit(appends))
 
     def streams(self, ids: Sequence[UUID]) -> list[Notification]:
         return self._ask(lambda recorder: recorder.streams(ids))
@@ -165,6 +167,8 @@ class SqliteEventStore:
     def _ask(self, question: Callable[[LedgerRecorder], _T]) -> _T:
         try:
             return question(self._ready())
+        except _MISTAKES:
+            raise
         except (sqlite3.Error, PersistenceError, OSError):
             raise StoreUnavailable from None
 
@@ -172,7 +176,7 @@ class SqliteEventStore:
         with self._preparing:
             if self._recorder is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                recorder = LedgerRecorder(SQLiteDatastore(str(self._path), lock_timeout=_LOCK_TIMEOUT))
+                recorder = LedgerRecorder(SQLiteDatastore(str(self._path), lock_timeout=_LOCK_TIMEOUT), self._turn)
                 recorder.create_table()
                 self._recorder = recorder
             return self._recorder
