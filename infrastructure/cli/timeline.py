@@ -1,0 +1,147 @@
+"""An email's history for people: one line an event, and where that leaves everyone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+from rich.text import Text
+
+from domain.events import EVENTS, EmailQueued, Event
+from domain.standing import Standing
+from infrastructure.cli.client import Client
+from infrastructure.cli.display import plain, table
+from infrastructure.cli.failures import NOT_FOUND, Failure
+
+_CLASSES = {event.TYPE: event for event in EVENTS}
+_BAD, _GOOD, _OPEN = "red", "green", "yellow"
+COLOURS: Mapping[str, str] = {
+    **dict.fromkeys(("bounced", "failed", "expired", "complained", "suppressed", "partially_delivered"), _BAD),
+    **dict.fromkeys(("delivered", "dispatched", "sent"), _GOOD),
+    **dict.fromkeys(("unconfirmed", "deferred", "scheduled", "queued", "sending"), _OPEN),
+}
+
+# What there is to say about an event besides its name; the braces name its fields, and `who` those it is about.
+DETAILS: Mapping[str, str] = {
+    "email.queued": "from {sender[address]} to {who}",
+    "email.rescheduled": "to {send_at}",
+    "email.delivery_started": "attempt {attempt} through {provider}: {route}",
+    "email.dispatched": "{provider} took it for {who} {words}",
+    "email.delivery_deferred": "{error_class} {reason}, again at {retry_at} {words}",
+    "email.delivery_failed": "{error_class} {reason} {words}",
+    "email.delivery_unconfirmed": "{reason}: {provider} may or may not have it; to be settled at {settle_at}",
+    "email.delivery_resolved": "{resolution}, by {evidence} {reason}",
+    "email.requeued": "{who}: {reason}",
+    "email.content_purged": "{reason}",
+    "email.recipient_delivered": "{who} {words}",
+    "email.recipient_deferred": "{who} {smtp_status} {enhanced_status} {words}",
+    "email.recipient_delivery_failed": "{who}: {bounce_class} bounce {reason} {smtp_status} {enhanced_status} {words}",
+    "email.recipient_suppressed": "{who}: {rule}",
+    "email.recipient_opened": "{who}",
+    "email.recipient_clicked": "{who} {url}",
+    "email.recipient_complained": "{who} {complaint}",
+    "email.recipient_unsubscribed": "{who}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One email's history, as the API gives it, and the standing it folds to."""
+
+    id: str
+    entries: Sequence[Mapping[str, Any]]
+    queued: EmailQueued
+    standing: Standing
+
+    @classmethod
+    def of(cls, id: str, entries: Sequence[Mapping[str, Any]]) -> "Timeline":
+        history = [_event(id, entry) for entry in entries]
+        queued = history[0]
+        assert isinstance(queued, EmailQueued)  # noqa: S101 - Standing.of refuses other histories
+        return cls(id, entries, queued, Standing.of(history))
+
+    def as_document(self) -> dict[str, Any]:
+        """For programs."""
+        recipients = [
+            {"address": r.address, "kind": r.kind, "status": r.status, "at": r.at}
+            for r in self.standing.recipients.values()
+        ]
+        return {"id": self.id, "status": self.standing.status, "recipients": recipients, "events": list(self.entries)}
+
+    def show(self, console: Console, title: str = "") -> None:
+        """For people."""
+        status = self.standing.status.value
+        console.print(Text.assemble((title or plain(self.queued.subject), "bold"), f"  {self.id}"))
+        names = {str(r.id): r.address for r in self.queued.recipients}
+        rows = [[_clock(e["occurred_at"]), word(e["type"]), details(e["type"], e["data"], names)] for e in self.entries]
+        console.print(table(["time", "event", "what"], rows))
+        ends = [Text.assemble(f"{plain(r.address)} ", coloured(r.status)) for r in self.standing.recipients.values()]
+        console.print(Text.assemble("Now ", coloured(status), " (", Text(", ").join(ends), ")"), end="\n\n")
+
+
+def fetch(client: Client, email_id: str, as_of: str | None = None) -> Timeline:
+    """Ask the service for the history, up to a version or time if one is given."""
+    params = {"as_of": as_of} if as_of else {}
+    entries = client.ask("GET", f"/emails/{email_id}/events", params=params).json()["data"]
+    if not entries:
+        raise Failure(f"There was no such email yet at {as_of}.", "Its first event has version 1.", NOT_FOUND)
+    return Timeline.of(email_id, entries)
+
+
+def word(topic: str) -> str:
+    """`email.recipient_delivered.v1` as people say it: recipient delivered."""
+    return topic.rpartition(".v")[0].removeprefix("email.").replace("_", " ")
+
+
+def details(topic: str, data: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """What there is to say about an event, empty fields left out."""
+    template = DETAILS.get(topic.rpartition(".v")[0], "")
+    fields = {name: _said(value) for name, value in data.items()}
+    return " ".join(template.format_map({**fields, "who": _who(data, names)}).split())
+
+
+def coloured(status: str) -> Text:
+    return Text(status, style=COLOURS.get(status, ""))
+
+
+def _who(data: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """The addresses an event is about: those it names itself, or those its recipient ids stand for."""
+    if "recipient_id" in data:
+        return names.get(data["recipient_id"], "")
+    if "messages" in data:
+        return ", ".join(names.get(message["recipient_id"], "") for message in data["messages"])
+    return ", ".join(r["address"] if "address" in r else names.get(r, "") for r in data.get("recipients", ()))
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, str) and (at := _moment(value)):
+        return f"{at:%H:%M:%S}"
+    return "" if value is None else value
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone() if len(text) >= len("2026-01-01T00:00:00Z") else None
+    except ValueError:
+        return None
+
+
+def _clock(text: str) -> str:
+    at = _moment(text)
+    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03}" if at else text
+
+
+def _event(id: str, entry: Mapping[str, Any]) -> Event:
+    """The event behind an entry. What the API leaves out of it does not matter to where an email stands."""
+    bookkeeping = {
+        "originator_id": UUID(id),
+        "originator_version": entry["version"],
+        "event_id": entry["id"],
+        "occurred_at": entry["occurred_at"],
+        "tenant": "",
+        "actor": entry["actor"],
+        "correlation_id": entry["id"],
+    }
+    return _CLASSES[entry["type"].rpartition(".v")[0]].model_validate(bookkeeping | entry["data"])
