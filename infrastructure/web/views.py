@@ -13,7 +13,9 @@ from domain.standing import EmailStatus, RecipientStatus
 class View(BaseModel):
     """A part of an answer."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, populate_by_name=True, serialize_by_alias=True, json_schema_serialization_defaults_required=True
+    )
 
 
 class Accepted(View):

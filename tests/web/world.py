@@ -140,7 +140,8 @@ class World:
         self.clock = Clock()
         self.blobs = MemoryBlobs()
         self.database = Database.open(f"sqlite:///{path}")
-        self._events = EventLedger(SqliteEventStore(path), Signal())
+        self.changed = Signal()
+        self._events = EventLedger(SqliteEventStore(path), self.changed)
         self.ledger = BreakableLedger(self._events)
         self.read_models = ReadModels(self._events, self.database)
         self.checks: Mapping[str, str | None] = {"ledger": None}
