@@ -20,7 +20,7 @@ _SETTINGS: Mapping[str, str] = {"settle_after": "PT2S", "first_retry": "PT1S", "
 _PATIENCE = 20.0  # seconds for one email
 _NOTE = base64.b64encode(b"Every email accounted for.\n").decode()
 
-Also = Callable[[Client, dict[str, Any], str], None]
+Also = Callable[[Client, dict[str, Any], str], str]  # returns what came of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,16 @@ class Scene:
     key: str | None = None
 
 
-def _move_up(client: Client, body: dict[str, Any], email_id: str) -> None:
+def _move_up(client: Client, body: dict[str, Any], email_id: str) -> str:
     client.ask("PATCH", f"/emails/{email_id}", json={"scheduled_at": "in 3 seconds"})
+    return "PATCH moved it from tomorrow to three seconds ahead."
 
 
-def _repeat(client: Client, body: dict[str, Any], email_id: str) -> None:
+def _repeat(client: Client, body: dict[str, Any], email_id: str) -> str:
     again = accept(client, body, "order-1001")
     if again["id"] != email_id or not again["replayed"]:
         raise click.ClickException("The repeated command made a second email.")
+    return "The second answer named the same email and carried Idempotent-Replayed: true."
 
 
 SCENES: tuple[Scene, ...] = (
@@ -80,15 +82,16 @@ def demo_command() -> None:
 def _perform(client: Client) -> None:
     """Send everything first, so that what takes time takes it together."""
     sent = [(scene, _send(client, scene)) for scene in SCENES]
-    for scene, email_id in sent:
+    for scene, (email_id, note) in sent:
         timeline = wait_for_end(client, email_id, _PATIENCE)
         if display.for_people():
-            timeline.show(display.console(), scene.title)
+            timeline.show(display.console(), scene.title, note)
         else:
-            display.line({"scene": scene.title, **timeline.as_document()})
+            display.line({"scene": scene.title, "note": note, **timeline.as_document()})
 
 
-def _send(client: Client, scene: Scene) -> str:
+def _send(client: Client, scene: Scene) -> tuple[str, str]:
+    """The email's id, and what else there is to say."""
     body = {
         "from": "Postledger <service@example.org>",
         "to": scene.to,
@@ -97,6 +100,4 @@ def _send(client: Client, scene: Scene) -> str:
         **scene.fields,
     }
     email_id: str = accept(client, body, scene.key)["id"]
-    if scene.also:
-        scene.also(client, body, email_id)
-    return email_id
+    return email_id, scene.also(client, body, email_id) if scene.also else ""

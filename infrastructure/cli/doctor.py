@@ -3,7 +3,7 @@
 import asyncio
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -52,7 +52,7 @@ def doctor_command() -> None:
     """Check everything the service needs. Exit code 1 when something is wrong."""
     findings = list(examine())
     if display.for_people():
-        rows = ([Text(f.check), _mark(f.fine), Text(f"{f.found}. {f.advice}")] for f in findings)
+        rows = [_row(finding) for finding in findings]
         display.console().print(display.table(("check", "", "found"), rows))
     else:
         display.document([asdict(finding) for finding in findings])
@@ -188,5 +188,7 @@ def _spelling() -> Finding:
     return Finding("settings", not unknown, found, "Is it misspelt? See `postledger config`." if unknown else "")
 
 
-def _mark(fine: bool) -> Text:
-    return Text("fine", style="green") if fine else Text("WRONG", style="bold red")
+def _row(finding: Finding) -> Sequence[str | Text]:
+    if finding.fine:
+        return finding.check, Text("fine", style="green"), finding.found
+    return finding.check, Text("WRONG", style="bold red"), f"{finding.found.rstrip('.')}. {finding.advice}"

@@ -12,12 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextCol
 from rich.text import Text
 
 from application.errors import StoreUnavailable
-from infrastructure.bootstrap import System, bootstrap, now, tune_garbage_collection
+from infrastructure.bootstrap import PROJECTIONS, System, bootstrap, now, tune_garbage_collection
 from infrastructure.cli import display
 from infrastructure.cli.failures import NOT_FOUND, UNREACHABLE, Failure
 from infrastructure.rebuild import Rebuild
 from infrastructure.settings import load_settings
-from projections import PROJECTIONS
 from projections.projection import Projection
 
 _AWAY = "Is POSTLEDGER_DATABASE_URL right, and the server up? `postledger doctor` tells more."

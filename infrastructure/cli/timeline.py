@@ -36,8 +36,8 @@ DETAILS: Mapping[str, str] = {
     "email.requeued": "{who}: {reason}",
     "email.content_purged": "{reason}",
     "email.recipient_delivered": "{who} {words}",
-    "email.recipient_deferred": "{who} {smtp_status} {enhanced_status} {words}",
-    "email.recipient_delivery_failed": "{who}: {bounce_class} bounce {reason} {smtp_status} {enhanced_status} {words}",
+    "email.recipient_deferred": "{who} {words}",
+    "email.recipient_delivery_failed": "{who}: {bounce_class} bounce {reason} {words}",
     "email.recipient_suppressed": "{who}: {rule}",
     "email.recipient_opened": "{who}",
     "email.recipient_clicked": "{who} {url}",
@@ -70,12 +70,14 @@ class Timeline:
         ]
         return {"id": self.id, "status": self.standing.status, "recipients": recipients, "events": list(self.entries)}
 
-    def show(self, console: Console, title: str = "") -> None:
+    def show(self, console: Console, title: str = "", note: str = "") -> None:
         """For people."""
         status = self.standing.status.value
         console.print(Text.assemble((title or plain(self.queued.subject), "bold"), f"  {self.id}"))
         names = {str(r.id): r.address for r in self.queued.recipients}
         rows = [[_clock(e["occurred_at"]), word(e["type"]), details(e["type"], e["data"], names)] for e in self.entries]
+        if note:
+            console.print(Text(note, style="italic"))
         console.print(table(["time", "event", "what"], rows))
         ends = [Text.assemble(f"{plain(r.address)} ", coloured(r.status)) for r in self.standing.recipients.values()]
         console.print(Text.assemble("Now ", coloured(status), " (", Text(", ").join(ends), ")"), end="\n\n")
