@@ -1,7 +1,6 @@
 """Email addresses: parsing and normalisation (RFC 5321, 5322, 6531), through `email-validator`."""
 
 import re
-from email.utils import formataddr
 from functools import lru_cache
 
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
@@ -37,10 +36,6 @@ class Mailbox(BaseModel):
     @property
     def domain(self) -> str:
         return self.address.rpartition("@")[2]
-
-    def header(self) -> str:
-        """As written into a header, the name RFC 2047-encoded where it has to be."""
-        return formataddr((self.name, self.address)) if self.name else self.address
 
 
 def address_key(address: str) -> str:

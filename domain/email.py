@@ -1,7 +1,7 @@
 """The Email aggregate: every rule about one email, deciding over its own history. No I/O, no clock, no chance."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Self
@@ -163,8 +163,8 @@ class Email:
 
     def requeue(self, reason: str, stamp: e.Stamp, priority: e.Priority | None = None) -> None:
         """Send again to those who have not got it."""
-        self._require(self.status in _REQUEUEABLE, "sent again")
-        again = self.standing.undelivered or tuple(self.standing.recipients)
+        again = self.standing.undelivered
+        self._require(self.status in _REQUEUEABLE and bool(again), "sent again")
         self._record(e.EmailRequeued, stamp, recipients=again, priority=priority or self.queued.priority, reason=reason)
 
     def resolve(self, resolution: e.Resolution, reason: str, stamp: e.Stamp) -> None:
@@ -173,7 +173,7 @@ class Email:
         self._resolve(self._open(), resolution, "operator", stamp, reason=reason)
 
     def purge_content(self, reason: str, stamp: e.Stamp) -> None:
-        self._require(self.due_at is None, "purged")
+        self._require(self.due_at is None and self.status is not EmailStatus.UNCONFIRMED, "purged")
         self._record(e.EmailContentPurged, stamp, reason=reason)
 
     # -- what the process manager does -------------------------------------------------------------------------
@@ -203,8 +203,8 @@ class Email:
             else:
                 self._take(started, answer, stamp, chance)
         elif answer.messages and attempt not in self._accepted:
-            self._resolve(started, e.Resolution.ACCEPTED, "late_answer", stamp, messages=answer.messages)
             self._report_all(answer.reports, stamp)
+            self._resolve(started, e.Resolution.ACCEPTED, "late_answer", stamp, messages=answer.messages)
         elif self.standing.open_attempt == attempt and not answer.in_doubt and not answer.messages:
             self._resolve(started, e.Resolution.NOT_ACCEPTED, "late_answer", stamp)
             self._take(started, answer, stamp, chance)
@@ -223,10 +223,11 @@ class Email:
             return
         started = self._open()
         if found is not None and found.messages:
-            self._resolve(started, e.Resolution.ACCEPTED, "look_up", stamp, messages=found.messages)
             self._report_all(found.reports, stamp)
+            self._resolve(started, e.Resolution.ACCEPTED, "look_up", stamp, messages=found.messages)
         elif found is not None:
             self._resolve(started, e.Resolution.NOT_ACCEPTED, "look_up", stamp)
+            self._give_up_if_hopeless(started, stamp)
         elif self.queued.policy.in_doubt == "at_most_once":
             self._doubt(started, "no_evidence", stamp, park=True)
         else:
@@ -242,18 +243,30 @@ class Email:
 
         Any such word is evidence that the provider took the latest attempt, should that be in doubt or presumed lost.
         """
-        open_question = self.status is EmailStatus.UNCONFIRMED or self.status in _WAITING
+        before = self.status
         self._report_all([report], stamp)
         latest = self.attempts.get(self.standing.attempt)
-        if not open_question or latest is None or latest.attempt not in self._doubted - self._accepted:
+        if latest is None or not (before is EmailStatus.UNCONFIRMED or before in _WAITING):
             return
-        if report.recipient_id in latest.recipients and report.kind is not e.EmailRecipientSuppressed:
+        if latest.attempt in self._doubted - self._accepted and self._is_evidence(report, latest):
             self._resolve(latest, e.Resolution.ACCEPTED, "feedback", stamp)
+        elif before in _WAITING and not self.standing.outstanding:
+            # We were put off, and yet everyone has been dealt with: there is nothing left to wait for.
+            suppressed = report.kind is e.EmailRecipientSuppressed
+            resolution = e.Resolution.NOT_ACCEPTED if suppressed else e.Resolution.ACCEPTED
+            self._resolve(latest, resolution, "feedback", stamp)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
+    def _is_evidence(self, report: RecipientReport, latest: e.EmailDeliveryStarted) -> bool:
+        """Whether a word about a recipient can only have been said because the provider took the latest attempt."""
+        if report.recipient_id not in latest.recipients or report.kind is e.EmailRecipientSuppressed:
+            return False
+        since = self.standing.recipients[report.recipient_id].since
+        return since is None or report.provider_at >= since  # an older one is about what was sent before the requeue
+
     def _take(self, started: e.EmailDeliveryStarted, answer: Answer, stamp: e.Stamp, chance: float) -> None:
-        self._report_all(answer.reports, stamp)
+        self._report_all(map(self._about_this_time, answer.reports), stamp)
         taken = {message.recipient_id for message in answer.messages}
         refused = answer.refused()
         rest = tuple(r for r in started.recipients if r not in taken and r not in refused)
@@ -288,6 +301,13 @@ class Email:
                 e.EmailDeliveryFailed, stamp, **facts, error_class=error_class, reason=answer.reason or verdict.reason
             )
 
+    def _about_this_time(self, report: RecipientReport) -> RecipientReport:
+        """A word in the answer itself is never older than the requeue, whatever the provider's clock says."""
+        recipient = self.standing.recipients.get(report.recipient_id)
+        if recipient is None or recipient.since is None or report.provider_at >= recipient.since:
+            return report
+        return replace(report, provider_at=recipient.since)
+
     def _after(self, answer: Answer, now: datetime, chance: float) -> Any:
         trouble = Trouble(
             error_class=answer.error_class or ErrorClass.TRANSIENT,
@@ -299,6 +319,8 @@ class Email:
         return after_trouble(self.queued.policy, trouble, now, chance)
 
     def _give_up_if_hopeless(self, started: e.EmailDeliveryStarted, stamp: e.Stamp) -> None:
+        if not self.standing.outstanding:
+            return
         if self._expired(stamp.now):
             self._record(e.EmailExpired, stamp, expires_at=self.queued.expires_at)
         elif isinstance(verdict := self._after(Answer(), stamp.now, 0.0), GiveUp) and verdict.reason != "expired":
@@ -423,7 +445,9 @@ def _identity(said: RecipientReport | e.RecipientEvent) -> tuple[object, ...]:
 
 
 def _was_timed(email: Email, event: e.EmailQueued | e.EmailRescheduled) -> None:
-    email.due_since = email._first_due = event.send_at or event.occurred_at
+    email.due_since = event.send_at or event.occurred_at
+    if not email.attempts:  # the Date header must not change from one attempt to the next
+        email._first_due = email.due_since
     email._due(email.due_since)
 
 

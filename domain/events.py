@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 from domain.address import Mailbox
 from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.personal import PersonalMap, PersonalStr
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
+_FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Stamp(BaseModel):
@@ -106,7 +106,14 @@ class ProviderMessage(BaseModel):
     message_id: str
 
 
-ProviderWords = Annotated[str, Field(max_length=1000, repr=False)]
+def _legible(words: object) -> object:
+    """What a provider said must never be the reason why an outcome cannot be recorded."""
+    if not isinstance(words, str):
+        return words
+    return words.encode("utf-8", "replace").decode().replace("\0", "?")[:1000]
+
+
+ProviderWords = Annotated[PersonalStr, BeforeValidator(_legible)]  # they like to quote the address they refuse
 BounceClass = Literal["hard", "soft", "undetermined"]
 
 

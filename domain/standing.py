@@ -59,6 +59,7 @@ _RANK: Mapping[RecipientStatus, int] = {
 _SEVERITY = {status: place for place, status in enumerate(RecipientStatus)}
 _TERMINAL = 3
 _REACHED = frozenset({RecipientStatus.DELIVERED, RecipientStatus.COMPLAINED})
+_MISSED = frozenset({RecipientStatus.PENDING, RecipientStatus.FAILED, RecipientStatus.BOUNCED})
 
 # What an email's status is called in Resend's API. Of a mixed end the bad news is told.
 _WORDS: Mapping[EmailStatus, str] = {
@@ -106,6 +107,13 @@ class RecipientStanding(BaseModel):
     def outstanding(self) -> bool:
         """Whether there still is something to send to this recipient."""
         return not self.handed_over and _RANK[self.status] < _TERMINAL
+
+    @property
+    def failed(self) -> bool:
+        """Whether the message did not reach this recipient, though nobody took it back and no rule forbade it."""
+        if self.status is RecipientStatus.DEFERRED:
+            return not self.handed_over
+        return self.status in _MISSED
 
     def report(self, status: RecipientStatus, at: datetime) -> None:
         if self.since is not None and at < self.since:
@@ -191,9 +199,9 @@ class Standing(BaseModel):
 
     @property
     def undelivered(self) -> tuple[UUID, ...]:
-        """The recipients whom a requeue would send to again."""
-        again = (RecipientStatus.FAILED, RecipientStatus.BOUNCED, RecipientStatus.PENDING)
-        return tuple(r.id for r in self.recipients.values() if r.status in again)
+        """The recipients whom a requeue would send to again: who failed, or if none did, who was suppressed."""
+        failed = tuple(r.id for r in self.recipients.values() if r.failed)
+        return failed or tuple(r.id for r in self.recipients.values() if r.status is RecipientStatus.SUPPRESSED)
 
     @property
     def handed_over(self) -> bool:
@@ -231,7 +239,7 @@ class Standing(BaseModel):
             recipient.end(recipients)
 
     def _close(self, attempt: int, waiting: EmailStatus) -> None:
-        if self.open_attempt == attempt:
+        if self.open_attempt in (attempt, None):
             self.open_attempt, self.in_doubt, self.waiting = None, False, waiting
 
 
