@@ -171,28 +171,39 @@ class SendEmail(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    sender: Address = Field(alias="from")
-    to: Annotated[Addresses, Field(min_length=1)]
+    sender: Address = Field(alias="from", description="`address`, or `Name <address>`.")
+    to: Annotated[Addresses, Field(min_length=1, description="One or many; to, cc and bcc at most 50 together.")]
     cc: Addresses = ()
     bcc: Addresses = ()
     reply_to: Addresses = ()
     subject: Annotated[
         str, Field(max_length=998, description="At most 998 characters (RFC 5322).", repr=False), ONE_LINE
     ]
-    html: str | None = Field(default=None, repr=False)
-    text: str | None = Field(default=None, repr=False)
-    headers: Annotated[dict[str, str], Field(max_length=100, repr=False)] = {}
-    tags: Annotated[tuple[TagInput, ...], Field(max_length=50)] = ()
-    attachments: tuple[AttachmentInput, ...] = ()
-    scheduled_at: Moment | None = None
-    expires_at: Moment | None = None
+    html: str | None = Field(
+        default=None, repr=False, description="The message as HTML. Either this or text is needed."
+    )
+    text: str | None = Field(default=None, repr=False, description="The message as plain text.")
+    headers: Annotated[
+        dict[str, str], Field(max_length=100, repr=False, description="Further headers; none that other fields make.")
+    ] = {}
+    tags: Annotated[tuple[TagInput, ...], Field(max_length=50, description="To find and count emails by.")] = ()
+    attachments: Annotated[tuple[AttachmentInput, ...], Field(description="At most 40 MB in all, decoded.")] = ()
+    scheduled_at: Moment | None = Field(
+        default=None,
+        description="When to send, at most 30 days ahead: ISO 8601 with an offset, or `in 5 minutes`. Else now.",
+    )
+    expires_at: Moment | None = Field(
+        default=None, description="After this it is not sent any more: written like scheduled_at."
+    )
     metadata: Annotated[
         dict[MetadataKey, Annotated[str, Field(max_length=1000), NO_NUL]],
         Field(max_length=50, repr=False, description="Your own key-value pairs, kept with the email, never sent."),
     ] = {}
-    priority: Priority = Priority.NORMAL
-    stream: Label = "transactional"
-    delivery_policy: PolicyInput | None = None
+    priority: Annotated[Priority, Field(description="Who goes first when there is a queue.")] = Priority.NORMAL
+    stream: Annotated[Label, Field(description="What kind of mail this is, such as `transactional`.")] = "transactional"
+    delivery_policy: PolicyInput | None = Field(
+        default=None, description="How hard to try; what is left out comes from the service's settings."
+    )
 
     @field_validator("headers")
     @classmethod

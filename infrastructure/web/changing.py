@@ -20,6 +20,7 @@ class ChangeEmail(Reschedule):
 
 
 async def reschedule(call: Call) -> Reply:
+    """Moves an email that no provider has yet to another time."""
     id, command = email_id(call), await body.parse(call, ChangeEmail)
     if command.id not in (None, id):
         raise InvalidField("id", "must be the id in the path, or be left out")
@@ -27,15 +28,18 @@ async def reschedule(call: Call) -> Reply:
 
 
 async def cancel(call: Call) -> Reply:
+    """Takes an email back that no provider has yet. Cancelling it twice is no error."""
     return _changed(await call.service.change_email.cancel(email_id(call), call.caller))
 
 
 async def retry(call: Call) -> Reply:
+    """Sends an email that failed or bounced again to those who have not got it."""
     id, command = email_id(call), await body.parse(call, Retry)
     return _changed(await call.service.change_email.retry(id, command, call.caller))
 
 
 async def resolve(call: Call) -> Reply:
+    """Settles an attempt of which nobody knows whether the provider took it. `not_accepted` sends it again."""
     id, command = email_id(call), await body.parse(call, Resolve)
     return _changed(await call.service.change_email.resolve(id, command, call.caller))
 

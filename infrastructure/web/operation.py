@@ -87,7 +87,10 @@ class Resource:
             _record(error, scope, id)
             response = problems.reply(error, str(id), headers.get(b"accept", b""))
         response.raw_headers.append((b"x-request-id", str(id).encode()))
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 (a stream that broke; it is too late for another answer)
+            _record(error, scope, id)
 
     async def _answer(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], id: UUID) -> Response:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

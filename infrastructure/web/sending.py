@@ -22,7 +22,10 @@ _MODES = (b"strict", b"permissive")
 
 
 async def send(call: Call) -> Reply:
-    """Accept one email."""
+    """Accepts one email: once this has answered, the email reaches an end that can be looked up, whatever happens.
+
+    With an Idempotency-Key, the same request again gives the first answer again, and never a second email.
+    """
     key = idempotency_key(call)
     command = await body.parse(call, SendEmail)
     receipt = await call.service.send_email(command, call.caller, key)
@@ -34,7 +37,7 @@ async def send(call: Call) -> Reply:
 
 
 async def send_batch(call: Call) -> Reply:
-    """Accept up to 100 emails in one commit: all of them, or in permissive mode the good ones."""
+    """Accepts up to 100 emails in one commit: all of them, or in permissive mode the good ones."""
     key, permissive = idempotency_key(call), _permissive(call)
     items = await body.parse_array(call)
     if not 1 <= len(items) <= MAX_BATCH:

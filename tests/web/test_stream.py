@@ -91,6 +91,19 @@ def test_a_stream_ends_when_its_store_goes_away(server: Server) -> None:
         assert list(events) == []
 
 
+def test_a_surprise_ends_a_stream_and_is_recorded_without_what_it_says(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with following(server) as events:
+        server.world.ledger.trouble = RuntimeError("bob@example.com")
+        server.world.changed.notify()
+        with pytest.raises(httpx2.RemoteProtocolError):  # cut off, not ended: the client knows to come back
+            list(events)
+    server.stop()
+    assert "RuntimeError" in caplog.text
+    assert "bob@example.com" not in caplog.text
+
+
 def test_a_client_that_leaves_is_forgotten(server: Server) -> None:
     before = threading.active_count()
     for _ in range(20):
