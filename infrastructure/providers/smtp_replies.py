@@ -93,6 +93,8 @@ _GREYLISTED = re.compile(r"gr[ea]y.?list", re.I)
 _TOO_MANY_WORDS = re.compile(r"too many recipients", re.I)
 
 _STATUS = re.compile(r"(?:\d{3}[ -])?([245]\.\d{1,3}\.\d{1,3})\b")  # right after the code (RFC 2034)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_LONGEST_WORDS = 1000  # as `ProviderWords` allows
 _MAY_NAME_A_USER = frozenset({550, 551, 553})  # 552 and 554 are about the message
 
 
@@ -102,7 +104,11 @@ def classify(stage: Stage, code: int | None, text: str) -> Classified:
     Without a reply `code` is None and `text` names the exception: what broke was the channel.
     """
     if code is None:
-        return Classified(_CONFIG, reason="tls") if "ssl." in text else Classified(_TRANSIENT, reason="connection")
+        return (
+            Classified(_CONFIG, reason="tls")
+            if text.startswith("ssl.")
+            else Classified(_TRANSIENT, reason="connection")
+        )
     if code < 400:
         return Classified("accepted" if code < 300 else "continue", enhanced_status=_enhanced_status(text))
     if stage in _CHANNEL:
@@ -112,6 +118,12 @@ def classify(stage: Stage, code: int | None, text: str) -> Classified:
     else:
         verdict = _refused(stage, code, text)
     return replace(verdict, enhanced_status=_enhanced_status(text))
+
+
+def printable(words: str) -> str:
+    """A server's words as we keep them: on one line, valid Unicode (aiosmtplib lets surrogates through), not long."""
+    valid = words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return _CONTROL.sub(" ", valid).strip()[:_LONGEST_WORDS]
 
 
 def _of_the_channel(stage: Stage, code: int, text: str) -> Classified:
