@@ -51,7 +51,7 @@ def _emails(count: int) -> list[Email]:
 async def _bare(sink: int, count: int) -> float:
     """Mails per second over ten open connections, one after another on each. The messages are made beforehand."""
     mails = iter([_mime(email) for email in _emails(count)])
-    clients = [aiosmtplib.SMTP("127.0.0.1", sink, start_tls=False) for _ in range(CONNECTIONS)]
+    clients = [aiosmtplib.SMTP(hostname="127.0.0.1", port=sink, start_tls=False) for _ in range(CONNECTIONS)]
     await _connect(clients)
 
     async def send(client: aiosmtplib.SMTP) -> None:

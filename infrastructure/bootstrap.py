@@ -5,7 +5,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,15 @@ from infrastructure.providers.sandbox import SandboxProvider
 from infrastructure.providers.smtp import SmtpProvider, SmtpSettings
 from infrastructure.settings import PREFIX, Settings, SettingsError
 from infrastructure.web.service import Service
-from projections import PROJECTIONS
+from projections import activity, dispatch_queue, emails, recipients
+from projections.projection import Projection
+
+PROJECTIONS: Sequence[Projection] = (
+    emails.PROJECTION,
+    recipients.PROJECTION,
+    activity.PROJECTION,
+    dispatch_queue.PROJECTION,
+)
 
 _T = TypeVar("_T")
 

@@ -14,7 +14,7 @@ from domain.events import EmailDeliveryStarted, EmailDeliveryUnconfirmed, EmailQ
 from domain.standing import EmailStatus, Standing
 from infrastructure.database.engines import Database
 from infrastructure.ledger.ledger import EventLedger
-from projections import emails
+from projections import email_list
 from tests.crash.load import Client
 from tests.crash.processes import Process
 from tests.crash.sink import CountingSink
@@ -136,7 +136,7 @@ def _check_the_read_model(history: dict[object, list[Event]], database_url: str)
     try:
         for _ in range(100):
             with database.read() as connection:
-                counts = emails.counts_by_status(connection, "default")
+                counts = email_list.counts_by_status(connection, "default")
             if counts == expected:
                 return
             threading.Event().wait(0.2)
