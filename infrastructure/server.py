@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -32,11 +32,17 @@ class _Web(uvicorn.Server):
         yield
 
 
-async def serve(system: System, role: Role, listener: socket.socket | None) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was begun. `listener` is where the API answers, if it does."""
+async def serve(
+    system: System, role: Role, listener: socket.socket | None, announce: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun. `listener` is where the API answers, if it does.
+
+    `announce` is called when a signal already means a graceful stop.
+    """
     stop = asyncio.Event()
     web = _web(system, listener)
     _stop_on_signals(stop)
+    announce()
     system.wakeups.start()
     try:
         async with asyncio.TaskGroup() as tasks:

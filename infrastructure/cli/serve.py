@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -40,9 +41,8 @@ def serve_command(role: Role, host: str | None, port: int | None) -> None:
         listener = None if role == "worker" else listen(settings.host, settings.port)
         system = bootstrap(settings)
         tune_garbage_collection()
-        _announce(settings, role, listener)
         try:
-            uvloop.run(serve(system, role, listener))
+            uvloop.run(serve(system, role, listener, partial(_announce, settings, role, listener)))
         except* Exception as errors:  # noqa: BLE001 - recorded, and the process ends
             _tell(errors)
             raise Failure("The service ended by surprise.", "The log above tells where.") from None

@@ -114,7 +114,7 @@ def _who(data: Mapping[str, Any], names: Mapping[str, str]) -> str:
         return names.get(data["recipient_id"], "")
     if "messages" in data:
         return ", ".join(names.get(message["recipient_id"], "") for message in data["messages"])
-    return ", ".join(r["address"] if "address" in r else names.get(r, "") for r in data.get("recipients", ()))
+    return ", ".join(r["address"] if isinstance(r, dict) else names.get(r, "") for r in data.get("recipients", ()))
 
 
 def _said(value: Any) -> Any:

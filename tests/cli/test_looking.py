@@ -1,0 +1,103 @@
+"""config, doctor, demo and help: commands that look, and change nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from domain.events import EVENTS
+from infrastructure.cli import main
+from infrastructure.cli.config import masked
+from infrastructure.cli.display import plain
+from infrastructure.cli.timeline import DETAILS, details
+from tests.service import QUICK, RunningService, run
+
+HIDDEN = "s3cret-word"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"smtp://user:{HIDDEN}@host:587", "smtp://***@host:587"),
+        (f"sendgrid://{HIDDEN}@default", "sendgrid://***@default"),
+        (f"ses://default?region=eu&webhook_key={HIDDEN}", "ses://default?region=eu&webhook_key=***"),
+        ("sandbox://default?dir=var/sandbox", "sandbox://default?dir=var/sandbox"),
+        ("sqlite:///var/postledger.db", "sqlite:///var/postledger.db"),
+        ("file:var/blobs", "file:var/blobs"),
+        ("postgresql:///name?host=/run/pg", "postgresql:///name?host=/run/pg"),
+        (f"postgresql://h/d?password={HIDDEN}", "postgresql://h/d?password=***"),
+    ],
+)
+def test_a_shown_url_keeps_its_secrets(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+def test_config_shows_every_setting_and_no_secret(tmp_path: Path) -> None:
+    settings = {
+        "database_url": f"postgresql://user:{HIDDEN}@host/database",
+        "providers": f"main=smtp://{HIDDEN}:{HIDDEN}@host:587",
+        "api_key": HIDDEN,
+    }
+    told = run(tmp_path, "config", settings=settings)
+    assert told.returncode == 0
+    assert HIDDEN not in told.stdout + told.stderr
+    assert json.loads(told.stdout)["POSTLEDGER_PROVIDERS"] == "main=smtp://***@host:587"
+
+
+def test_wrong_settings_are_wrong_usage_without_a_traceback(tmp_path: Path) -> None:
+    told = run(tmp_path, "serve", settings={"port": "no", "lease": "soon"})
+    assert told.returncode == 2
+    assert "POSTLEDGER_PORT" in told.stderr
+    assert "POSTLEDGER_LEASE" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_doctor_finds_everything_in_order_beside_a_running_service(service: RunningService) -> None:
+    told = run(service.directory, "doctor", settings={**QUICK, "port": service.url.rpartition(":")[2]})
+    findings = json.loads(told.stdout)
+    assert told.returncode == 0, told.stdout
+    assert all(finding["fine"] for finding in findings)
+    assert "runs at" in findings[-1]["found"]
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, service: RunningService) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/api-key").write_text("pl_known_to_all")
+    (tmp_path / "var/api-key").chmod(0o644)
+    settings = {"database_url": "postgresql://nobody@127.0.0.1:9/none", "databse_url": "x", "port": "0"}
+    told = run(tmp_path, "doctor", settings=settings)
+    wrong = {f["check"]: f["advice"] for f in json.loads(told.stdout) if not f["fine"]}
+    assert told.returncode == 1
+    assert {"settings", "database and schema", "API key"} <= set(wrong)
+    assert all(wrong.values())
+
+
+def test_the_demo_acts_every_scene_and_leaves_nothing(tmp_path: Path) -> None:
+    told = run(tmp_path, "demo")
+    assert told.returncode == 0, told.stderr
+    scenes = [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
+    assert [scene["status"] for scene in scenes] == ["delivered", "bounced", *["delivered"] * 4]
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_every_command_and_exit_code() -> None:
+    told = CliRunner().invoke(main, ["--help"])
+    assert told.exit_code == 0
+    for word in ("serve", "send", "show", "tail", "projections", "doctor", "config", "demo", "cannot be reached"):
+        assert word in told.output
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(main, ["--version"]).output.startswith("postledger 0.")
+
+
+def test_every_event_can_be_told() -> None:
+    assert set(DETAILS) | {"email.cancelled", "email.expired"} == {event.TYPE for event in EVENTS}
+    given = {"sender": {"address": "a@b.org"}, "recipients": [], "messages": []}
+    for event in EVENTS:
+        details(event.topic(), dict.fromkeys(event.model_fields) | given, {})
+
+
+def test_a_terminal_is_given_nothing_to_act_on() -> None:
+    assert "\x1b" not in plain("\x1b[2Jgone")
