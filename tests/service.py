@@ -1,6 +1,7 @@
 """A real `postledger serve` in a process of its own, with a directory of its own."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -73,6 +74,12 @@ def started(directory: Path, *arguments: str, settings: Mapping[str, str] = QUIC
             yield process
         finally:
             process.kill()
+
+
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
