@@ -1,12 +1,13 @@
 """Where an email and each of its recipients stand: one fold of the events, for the aggregate and the read models."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from domain import events as e
 from domain.delivery import ErrorClass
@@ -88,13 +89,14 @@ REPORTED: Mapping[type[e.Event], RecipientStatus] = {
 }
 
 
-class RecipientStanding(BaseModel):
+@dataclass(slots=True)
+class RecipientStanding:
     """One recipient: delivery state, and engagement beside it."""
 
     id: UUID
     kind: str
-    address: PersonalStr
-    name: PersonalStr = ""
+    address: PersonalStr = field(repr=False)
+    name: PersonalStr = field(default="", repr=False)
     status: RecipientStatus = RecipientStatus.PENDING
     at: datetime | None = None  # the provider's time behind `status`
     since: datetime | None = None  # when it was last requeued; older reports belong to the past
@@ -138,7 +140,8 @@ class RecipientStanding(BaseModel):
         return _RANK[status], at, _SEVERITY[status]
 
 
-class Standing(BaseModel):
+@dataclass(slots=True)
+class Standing:
     """One email: its recipients, the attempt under way, and how it ended if it did."""
 
     recipients: dict[UUID, RecipientStanding]
@@ -162,13 +165,18 @@ class Standing(BaseModel):
 
     @classmethod
     def opened(cls, event: e.EmailQueued) -> "Standing":
-        return cls.model_construct(
-            recipients={
-                r.id: RecipientStanding.model_construct(id=r.id, kind=r.kind, address=r.address, name=r.name)
-                for r in event.recipients
-            },
+        return cls(
+            recipients={r.id: RecipientStanding(r.id, r.kind, r.address, r.name) for r in event.recipients},
             waiting=EmailStatus.SCHEDULED if event.send_at else EmailStatus.QUEUED,
         )
+
+    @classmethod
+    def decode(cls, stored: str) -> "Standing":
+        return _JSON.validate_json(stored)
+
+    def encode(self) -> str:
+        """As JSON, without what is still as it was at the beginning."""
+        return _JSON.dump_json(self, exclude_defaults=True).decode()
 
     def apply(self, event: e.Event) -> None:
         """Fold one more event in. Events of other kinds change nothing."""
@@ -241,6 +249,9 @@ class Standing(BaseModel):
     def _close(self, attempt: int, waiting: EmailStatus) -> None:
         if self.open_attempt in (attempt, None):
             self.open_attempt, self.in_doubt, self.waiting = None, False, waiting
+
+
+_JSON = TypeAdapter(Standing)
 
 
 def _rescheduled(email: Standing, event: e.EmailRescheduled) -> None:

@@ -1,12 +1,13 @@
 """Everything that happened to one person, over all emails: an append-only list that a fold never has to read."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import BigInteger, Column, Connection, Index, MetaData, String, Table, Text, or_, select
 
 from domain import events as e
@@ -70,9 +71,6 @@ _SHOWN: Mapping[type[e.Event], tuple[str, ...]] = {
     e.EmailRecipientUnsubscribed: ("provider", "scope"),
 }
 _TOPICS = {event: event.topic() for event in _SHOWN}
-_write: Callable[[Any], str] = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), default=datetime.isoformat
-).encode
 
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
@@ -86,7 +84,14 @@ def fold(connection: Connection, into: Tables, events: Events) -> None:
 def _entry(position: int, event: e.Event) -> rows.Row:
     kind, said = type(event), event.__dict__
     shown = {name: said[name] for name in _SHOWN[kind] if said[name] is not None}
-    return position, event.originator_id, said.get("recipient_id"), _TOPICS[kind], event.occurred_at, _write(shown)
+    return (
+        position,
+        event.originator_id,
+        said.get("recipient_id"),
+        _TOPICS[kind],
+        event.occurred_at,
+        to_json(shown).decode(),
+    )
 
 
 # -- queries ---------------------------------------------------------------------------------------------------------

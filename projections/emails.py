@@ -95,7 +95,7 @@ class _Email:
         standing = self.standing
         return (
             *(standing.status.value, standing.last_event, self.provider, self.attempts, self.scheduled_at),
-            *(self.updated_at, self.position, standing.model_dump_json(exclude_defaults=True)),
+            *(self.updated_at, self.position, standing.encode()),
         )
 
 
@@ -116,7 +116,7 @@ def fold(connection: Connection, into: Tables, events: Events) -> None:
 
 def _stored(connection: Connection, emails: Table, ids: set[UUID]) -> dict[UUID, _Email]:
     found = rows.fetch(connection, emails, "id", ids, _KNOWN)
-    return {id: _Email(Standing.model_validate_json(standing), *known) for id, standing, *known in found}
+    return {id: _Email(Standing.decode(standing), *known) for id, standing, *known in found}
 
 
 def _accepted(position: int, event: e.EmailQueued) -> rows.Row:

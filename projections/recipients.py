@@ -71,7 +71,7 @@ class _Email:
     @classmethod
     def of(cls, recipients: Iterable[RecipientStanding]) -> "_Email":
         known = {r.id: r for r in recipients}
-        return cls(Standing.model_construct(recipients=known, waiting=EmailStatus.QUEUED), {}, {})
+        return cls(Standing(known, waiting=EmailStatus.QUEUED), {}, {})
 
     def take(self, event: e.Event) -> None:
         if isinstance(event, e.RecipientEvent):
@@ -119,16 +119,13 @@ def fold(connection: Connection, into: Tables, events: Events) -> None:
 
 def _stored(connection: Connection, recipients: Table, ids: set[UUID]) -> dict[UUID, _Email]:
     found: dict[UUID, _Email] = {}
-    for email_id, id, kind, address, name, status, *known in rows.fetch(
-        connection, recipients, "email_id", ids, _KNOWN
-    ):
+    count = 5 + len(_STANDING)
+    for row in rows.fetch(connection, recipients, "email_id", ids, _KNOWN):
+        email_id, id, kind, address, name, status, *standing = row[:count]
         email = found.setdefault(email_id, _Email.of(()))
-        standing = dict(zip(_STANDING[1:], known, strict=False))
-        email.standing.recipients[id] = RecipientStanding.model_construct(
-            id=id, kind=kind, address=address, name=name, status=RecipientStatus(status), **standing
-        )
-        email.provider[id] = known[len(standing)]
-        email.details[id] = tuple(known[len(standing) + 1 :])
+        email.standing.recipients[id] = RecipientStanding(id, kind, address, name, RecipientStatus(status), *standing)
+        email.provider[id], *details = row[count:]
+        email.details[id] = tuple(details)
     return found
 
 

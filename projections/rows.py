@@ -1,6 +1,6 @@
 """Set-wise reads and writes of rows as plain tuples: what makes a fold of a thousand events a handful of statements.
 
-PostgreSQL takes COPY for new rows and one `unnest` statement for changed ones; SQLite takes `executemany`. A row holds
+PostgreSQL takes binary COPY, for changed rows into a staged table; SQLite takes `executemany`. A row holds
 the values of the named columns (by default all of the table's) in order.
 """
 # ruff: noqa: S608 (names of tables and columns come from our own Table objects; values always are parameters)
@@ -8,6 +8,7 @@ the values of the named columns (by default all of the table's) in order.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import Connection, Table
 
@@ -33,7 +34,7 @@ def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         return
     names = table.columns.keys()
     if connection.dialect.name == "postgresql":
-        _copy(connection, table, names, rows)
+        _copy(connection, table.name, table, names, rows)
     else:
         places = ", ".join("?" * len(names))
         _many(connection, table, f"INSERT INTO {table.name} ({_list(names)}) VALUES ({places})", names, rows)
@@ -43,16 +44,13 @@ def update(connection: Connection, table: Table, rows: Sequence[Row], columns: S
     """Set the named columns of rows that exist; the first `keys` of them say which row."""
     if not rows:
         return
-    changed = columns[keys:]
     if connection.dialect.name == "postgresql":
-        values = ", ".join(f"{name} = v.{name}" for name in changed)
-        same = " AND ".join(f"t.{name} = v.{name}" for name in columns[:keys])
-        arrays = f"unnest({_arrays(connection, table, columns)}) AS v({_list(columns)})"
-        _unnest(connection, f"UPDATE {table.name} AS t SET {values} FROM {arrays} WHERE {same}", rows)
-    else:
-        same = " AND ".join(f"{name} = ?" for name in columns[:keys])
-        statement = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in changed)} WHERE {same}"
-        _many(connection, table, statement, [*changed, *columns[:keys]], [row[keys:] + row[:keys] for row in rows])
+        _update_from(connection, table, rows, columns, keys)
+        return
+    changed, key = columns[keys:], columns[:keys]
+    same = " AND ".join(f"{name} = ?" for name in key)
+    statement = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in changed)} WHERE {same}"
+    _many(connection, table, statement, [*changed, *key], [row[keys:] + row[:keys] for row in rows])
 
 
 def add(connection: Connection, table: Table, rows: Sequence[Row], keys: int) -> None:
@@ -87,6 +85,11 @@ def _list(names: Iterable[str]) -> str:
 # -- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 
+# What psycopg calls the types that SQL spells otherwise.
+_WIRE = {"TIMESTAMP WITH TIME ZONE": "timestamptz", "INTEGER": "int4", "SMALLINT": "int2", "BIGINT": "int8"}
+_FEW = 20  # rows for which a staged table is not worth its making
+
+
 def _cursor(connection: Connection) -> Any:
     """Psycopg's own cursor: SQLAlchemy's would look at every row in Python."""
     raw: Any = connection.connection.driver_connection
@@ -105,8 +108,33 @@ def _unnest(connection: Connection, statement: str, rows: Sequence[Row]) -> None
     _cursor(connection).execute(statement.encode(), [list(column) for column in zip(*rows, strict=True)])
 
 
-def _copy(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
-    with _cursor(connection).copy(f"COPY {table.name} ({_list(names)}) FROM STDIN".encode()) as copy:
+def _update_from(connection: Connection, table: Table, rows: Sequence[Row], columns: Sequence[str], keys: int) -> None:
+    values = ", ".join(f"{name} = v.{name}" for name in columns[keys:])
+    same = " AND ".join(f"t.{name} = v.{name}" for name in columns[:keys])
+    change = f"UPDATE {table.name} AS t SET {values} FROM"
+    if len(rows) > _FEW:
+        staged = _stage(connection, table, columns, rows)
+        _cursor(connection).execute(f"{change} {staged} AS v WHERE {same}".encode())
+    else:
+        arrays = f"unnest({_arrays(connection, table, columns)}) AS v({_list(columns)})"
+        _unnest(connection, f"{change} {arrays} WHERE {same}", rows)
+
+
+def _stage(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> str:
+    """Put the rows into a table of this session: five times faster than arrays as parameters. Returns its name."""
+    columns = _list(f"{n} {type_}" for n, type_ in zip(names, _types(connection, table, names), strict=True))
+    staged = f"staged_{crc32(columns.encode()):08x}"  # made once per connection, emptied by every commit
+    cursor = _cursor(connection)
+    cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {staged} ({columns}) ON COMMIT DELETE ROWS".encode())
+    cursor.execute(f"DELETE FROM {staged}".encode())
+    _copy(connection, staged, table, names, rows)
+    return staged
+
+
+def _copy(connection: Connection, into: str, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
+    types = [_WIRE.get(type_, type_.lower()) for type_ in _types(connection, table, names)]
+    with _cursor(connection).copy(f"COPY {into} ({_list(names)}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+        copy.set_types(types)
         for row in rows:
             copy.write_row(row)
 

@@ -3,9 +3,10 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
@@ -23,13 +24,13 @@ Kind = Literal["sqlite", "postgresql"]
 
 _CONNECTIONS = 8  # as many as threads, so that no thread ever waits for a connection
 _PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # what was committed survives a power cut
     "PRAGMA foreign_keys = ON",
     "PRAGMA busy_timeout = 30000",
     "PRAGMA cache_size = -65536",  # 64 MiB
     "PRAGMA temp_store = MEMORY",
 )
+_SWITCHES = 250  # five seconds
 _BEGIN = "postledger_begin"  # execution option: the statement that opens a SQLite transaction
 
 
@@ -130,8 +131,19 @@ def _sqlite(address: URL) -> Engine:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    _into_wal(connection)
     for pragma in _PRAGMAS:
         connection.execute(pragma)
+
+
+def _into_wal(connection: sqlite3.Connection) -> None:
+    """A new file's first connections may meet in this switch, and SQLite's busy handler does not cover it."""
+    for _ in range(_SWITCHES):
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        time.sleep(0.02)
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:
