@@ -13,11 +13,13 @@ from eventsourcing.persistence import (
     InternalError,
     Notification,
     OperationalError,
+    PersistenceError,
     StoredEvent,
 )
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
+from psycopg_pool import PoolTimeout
 
 from application.errors import StoreUnavailable
 from infrastructure.ledger.store import Append, Key, Outcome, insert, judge, keys, positions
@@ -174,12 +176,16 @@ class PostgresEventStore:
 
     def commit(self, appends: Sequence[Append]) -> list[Outcome]:
         """A connection lost in COMMIT leaves the outcome open: ask again, looking at what is stored."""
-        for tried in range(_TRIES):
+        in_doubt = False
+        for _ in range(_TRIES):
             try:
-                return self._ready().commit(appends, careful=tried > 0)
-            except _OUTAGES:
+                return self._ready().commit(appends, careful=in_doubt)
+            except _OUTAGES as error:
+                if _nobody_there(error):
+                    break
+                in_doubt = True
                 self._refresh()
-        raise StoreUnavailable(_UNKNOWN)
+        raise StoreUnavailable(_UNKNOWN if in_doubt else None)
 
     def streams(self, ids: Sequence[UUID]) -> list[Notification]:
         return self._ask(lambda recorder: recorder.streams(ids))
@@ -203,7 +209,9 @@ class PostgresEventStore:
         for _ in range(_TRIES):
             try:
                 return question(self._ready())
-            except _OUTAGES:
+            except _OUTAGES as error:
+                if _nobody_there(error):
+                    break
                 self._refresh()
         raise StoreUnavailable
 
@@ -222,6 +230,11 @@ class PostgresEventStore:
         """After a lost connection the pool's others are dead as well (the server restarted): replace them now."""
         with suppress(psycopg.Error):  # whoever tries again learns it soon enough
             self._datastore.pool.check()
+
+
+def _nobody_there(error: PersistenceError) -> bool:
+    """Whether the pool has waited for a connection in vain: it was long enough, and nothing was asked for yet."""
+    return isinstance(error.__cause__, PoolTimeout)
 
 
 def _datastore(url: str) -> PostgresDatastore:
