@@ -138,7 +138,7 @@ class Delivery:
 
     def _stamp(self, email: Email, causation_id: UUID | None = None) -> Stamp:
         now: datetime = self._tools.clock()
-        return Stamp.model_construct(
+        return Stamp(
             now=now,
             actor="worker",
             correlation_id=email.queued.correlation_id,

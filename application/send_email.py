@@ -46,7 +46,7 @@ class SendEmailHandler:
             position = await self._ledger.append(email.events, [email.content])
         except StreamConflict:
             return await self._replay(email)
-        return Receipt.model_construct(id=email.id, position=position, replayed=False)
+        return Receipt(id=email.id, position=position, replayed=False)
 
     async def batch(self, commands: Sequence[SendEmail], caller: Caller, key: str | None = None) -> list[Receipt]:
         """Accept all of them in one commit, or none. A key stands for the whole list."""
@@ -65,7 +65,7 @@ class SendEmailHandler:
         now = self._clock()
         id = uuid7(now) if key is None else email_id_for_key(caller.tenant, key, place)
         attachments = tuple([await self._store(a, place) for place, a in enumerate(command.attachments)])
-        body = Content.model_construct(html=command.html, text=command.text, headers=command.headers).encode()
+        body = Content(html=command.html, text=command.text, headers=command.headers).encode()
         draft = Draft(
             sender=command.sender,
             recipients=recipients_of(command, id),
@@ -73,7 +73,7 @@ class SendEmailHandler:
             subject=command.subject,
             content=content_ref(body),
             attachments=attachments,
-            tags=tuple(Tag.model_construct(name=tag.name, value=tag.value) for tag in command.tags),
+            tags=tuple(Tag(name=tag.name, value=tag.value) for tag in command.tags),
             metadata=command.metadata,
             priority=command.priority,
             stream=command.stream,
@@ -138,7 +138,7 @@ def recipients_of(command: SendEmail, email_id: UUID) -> tuple[Recipient, ...]:
             key = mailbox.address.casefold()
             if key not in seen:
                 id = recipient_id(email_id, len(seen))
-                seen[key] = Recipient.model_construct(id=id, kind=kind, address=mailbox.address, name=mailbox.name)
+                seen[key] = Recipient(id=id, kind=kind, address=mailbox.address, name=mailbox.name)
     return tuple(seen.values())
 
 

@@ -75,9 +75,9 @@ def parse_mailbox(text: str) -> Mailbox:
     if any(character in text for character in "\r\n\0"):
         raise InvalidAddress("An email address must not contain CR, LF or NUL.")
     if not text.endswith(">"):
-        return Mailbox.model_construct(address=normalise(text), name="")
+        return Mailbox(address=normalise(text), name="")
     if match := _NAMED.fullmatch(text):
-        return Mailbox.model_construct(address=normalise(match[3]), name=(match[1] or match[2] or "").strip())
+        return Mailbox(address=normalise(match[3]), name=(match[1] or match[2] or "").strip())
     found = _validated(text, allow_display_name=True)
     return Mailbox(address=found.normalized, name=found.display_name or "")
 

@@ -27,4 +27,4 @@ class Content(BaseModel):
 
 def content_ref(encoded: bytes) -> ContentRef:
     """Size in bytes and sha256 (hex) of an encoded content."""
-    return ContentRef.model_construct(size=len(encoded), sha256=hashlib.sha256(encoded).hexdigest())
+    return ContentRef(size=len(encoded), sha256=hashlib.sha256(encoded).hexdigest())
