@@ -4,10 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from application.commands import Caller, Receipt, Reschedule, Resolve, Retry, moment
+from application.commands import Caller, Receipt, Reschedule, Resolve, Retry, check_send_at
 from application.deciding import decide
 from application.ports import Clock, Ledger
-from application.send_email import check_send_at
 from domain.answer import RecipientReport
 from domain.email import Email
 from domain.events import Stamp
@@ -22,7 +21,7 @@ class ChangeEmailHandler:
 
     async def reschedule(self, email_id: UUID, command: Reschedule, caller: Caller) -> Receipt:
         now = self._clock()
-        send_at = check_send_at("scheduled_at", moment(command.scheduled_at, now), now)
+        send_at = check_send_at(command.scheduled_at, now)
         return await self._decide(email_id, caller, lambda email, stamp: email.reschedule(send_at, stamp))
 
     async def cancel(self, email_id: UUID, caller: Caller) -> Receipt:

@@ -4,7 +4,7 @@ import base64
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import (
@@ -268,10 +268,8 @@ class Resolve(BaseModel):
         return Resolution(self.resolution)
 
 
-class Caller(BaseModel):
+class Caller(NamedTuple):
     """Who sends a command, and what led to it."""
-
-    model_config = _COMMAND
 
     tenant: str
     actor: str
@@ -280,19 +278,11 @@ class Caller(BaseModel):
     traceparent: str | None = None
 
     def stamp(self, now: datetime) -> Stamp:
-        return Stamp(
-            now=now,
-            actor=self.actor,
-            correlation_id=self.correlation_id,
-            causation_id=self.causation_id,
-            traceparent=self.traceparent,
-        )
+        return Stamp(now, self.actor, self.correlation_id, self.causation_id, self.traceparent)
 
 
-class Receipt(BaseModel):
+class Receipt(NamedTuple):
     """The answer to a command: which email, and up to where a reader has to read to see it."""
-
-    model_config = _COMMAND
 
     id: UUID
     position: int
@@ -303,14 +293,20 @@ def check_times(command: SendEmail, now: datetime) -> dict[str, datetime]:
     """`send_at` and `expires_at`, as far as given, as points in time. Raises InvalidField."""
     times: dict[str, datetime] = {}
     if command.scheduled_at is not None:
-        times["send_at"] = moment(command.scheduled_at, now)
-        if times["send_at"] > now + MAX_SCHEDULE:
-            raise InvalidField("scheduled_at", "must not be more than 30 days ahead")
+        times["send_at"] = check_send_at(command.scheduled_at, now)
     if command.expires_at is not None:
         times["expires_at"] = moment(command.expires_at, now)
         if times["expires_at"] <= times.get("send_at", now):
             raise InvalidField("expires_at", "must lie in the future, and after scheduled_at")
     return times
+
+
+def check_send_at(scheduled_at: datetime | timedelta, now: datetime) -> datetime:
+    """The time to send at, at most 30 days ahead. Raises InvalidField."""
+    at = moment(scheduled_at, now)
+    if at > now + MAX_SCHEDULE:
+        raise InvalidField("scheduled_at", "must not be more than 30 days ahead")
+    return at
 
 
 def moment(value: datetime | timedelta, now: datetime) -> datetime:

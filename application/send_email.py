@@ -5,11 +5,10 @@ import hashlib
 import mimetypes
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from application.commands import MAX_SCHEDULE, AttachmentInput, Caller, Receipt, SendEmail, moment
+from application.commands import AttachmentInput, Caller, Receipt, SendEmail, check_times
 from application.errors import IdempotencyConflict, InvalidField, StreamConflict
 from application.ports import BlobStore, Clock, Ledger, StoredContent
 from domain.address import Mailbox
@@ -25,7 +24,7 @@ class Prepared:
     """One email, decided but not yet committed."""
 
     id: UUID
-    fingerprint: str
+    fingerprint: str | None
     events: Sequence[Event]
     content: StoredContent
 
@@ -41,7 +40,7 @@ class SendEmailHandler:
 
     async def __call__(self, command: SendEmail, caller: Caller, key: str | None = None) -> Receipt:
         """Accept one email. Raises InvalidField, IdempotencyConflict, StoreUnavailable, BlobStoreUnavailable."""
-        email = await self._prepare(command, caller, key, 0, await _fingerprint([command]))
+        email = await self._prepare(command, caller, key, 0, await _fingerprint([command], key))
         try:
             position = await self._ledger.append(email.events, [email.content])
         except StreamConflict:
@@ -50,7 +49,7 @@ class SendEmailHandler:
 
     async def batch(self, commands: Sequence[SendEmail], caller: Caller, key: str | None = None) -> list[Receipt]:
         """Accept all of them in one commit, or none. A key stands for the whole list."""
-        whole = await _fingerprint(commands)
+        whole = await _fingerprint(commands, key)
         emails = [await self._prepare(c, caller, key, place, whole) for place, c in enumerate(commands)]
         events = [event for email in emails for event in email.events]
         try:
@@ -60,7 +59,7 @@ class SendEmailHandler:
         return [Receipt(id=email.id, position=position) for email in emails]
 
     async def _prepare(
-        self, command: SendEmail, caller: Caller, key: str | None, place: int, fingerprint: str
+        self, command: SendEmail, caller: Caller, key: str | None, place: int, fingerprint: str | None
     ) -> Prepared:
         now = self._clock()
         id = uuid7(now) if key is None else email_id_for_key(caller.tenant, key, place)
@@ -79,8 +78,7 @@ class SendEmailHandler:
             stream=command.stream,
             policy=self._policy_for(command),
             fingerprint=fingerprint,
-            keyed=key is not None,
-            **_times(command, now),
+            **check_times(command, now),
         )
         email = Email.queue(id, caller.tenant, draft, caller.stamp(now))
         blobs = tuple({attachment.sha256 for attachment in attachments})
@@ -114,8 +112,10 @@ class SendEmailHandler:
         return self._policy.model_copy(update=wishes)
 
 
-async def _fingerprint(commands: Sequence[SendEmail]) -> str:
-    """sha256 over the commands' canonical form: the same for every spelling of the same JSON."""
+async def _fingerprint(commands: Sequence[SendEmail], key: str | None) -> str | None:
+    """sha256 over the commands' canonical form, the same for every spelling of the same JSON. Only keys need it."""
+    if key is None:
+        return None
     if any(command.attachments for command in commands):
         return await asyncio.to_thread(_digest, commands)  # megabytes; the event loop has others to serve
     return _digest(commands)
@@ -140,24 +140,6 @@ def recipients_of(command: SendEmail, email_id: UUID) -> tuple[Recipient, ...]:
                 id = recipient_id(email_id, len(seen))
                 seen[key] = Recipient(id=id, kind=kind, address=mailbox.address, name=mailbox.name)
     return tuple(seen.values())
-
-
-def check_send_at(field: str, at: datetime, now: datetime) -> datetime:
-    """A time to send at, at most 30 days ahead. Raises InvalidField."""
-    if at > now + MAX_SCHEDULE:
-        raise InvalidField(field, "must not be more than 30 days ahead")
-    return at
-
-
-def _times(command: SendEmail, now: datetime) -> dict[str, datetime]:
-    times: dict[str, datetime] = {}
-    if command.scheduled_at is not None:
-        times["send_at"] = check_send_at("scheduled_at", moment(command.scheduled_at, now), now)
-    if command.expires_at is not None:
-        times["expires_at"] = moment(command.expires_at, now)
-        if times["expires_at"] <= times.get("send_at", now):
-            raise InvalidField("expires_at", "must lie in the future, and after scheduled_at")
-    return times
 
 
 async def _stream(attachment: AttachmentInput) -> AsyncIterator[bytes]:

@@ -1,10 +1,10 @@
 """The Email aggregate: every rule about one email, deciding over its own history. No I/O, no clock, no chance."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from domain import events as e
@@ -21,8 +21,7 @@ _REQUEUEABLE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """What a SendEmail command asks for, checked and normalised: the fields of EmailQueued that are not bookkeeping."""
 
     sender: Mailbox
@@ -30,7 +29,6 @@ class Draft:
     subject: str
     content: e.ContentRef
     policy: DeliveryPolicy
-    fingerprint: str
     reply_to: tuple[Mailbox, ...] = ()
     attachments: tuple[e.AttachmentRef, ...] = ()
     tags: tuple[e.Tag, ...] = ()
@@ -39,7 +37,7 @@ class Draft:
     stream: str = "transactional"
     send_at: datetime | None = None
     expires_at: datetime | None = None
-    keyed: bool = False
+    fingerprint: str | None = None
 
 
 class Step(Enum):
@@ -63,6 +61,7 @@ class Email:
         self.version = 0
         self.due_at: datetime | None = None  # None: nothing is waited for
         self.due_since: datetime | None = None
+        self.expires_at: datetime | None = None
         self.attempts: dict[int, e.EmailDeliveryStarted] = {}
         self._accepted: set[int] = set()
         self._doubted: set[int] = set()
@@ -95,7 +94,6 @@ class Email:
             expires_at=draft.expires_at,
             policy=draft.policy,
             fingerprint=draft.fingerprint,
-            keyed=draft.keyed,
         )
         email._apply(event)
         email._pending.append(event)
@@ -236,7 +234,7 @@ class Email:
 
     def expire(self, stamp: e.Stamp) -> None:
         if self.status in _WAITING and self._expired(stamp.now):
-            self._record(e.EmailExpired, stamp, expires_at=self.queued.expires_at)
+            self._record(e.EmailExpired, stamp, expires_at=self.expires_at)
 
     def report(self, report: RecipientReport, stamp: e.Stamp) -> None:
         """Record a provider's word about one recipient, once.
@@ -295,7 +293,7 @@ class Email:
                 retry_at=verdict.at,
             )
         elif verdict.reason == "expired" and rest:
-            self._record(e.EmailExpired, stamp, expires_at=self.queued.expires_at)
+            self._record(e.EmailExpired, stamp, expires_at=self.expires_at)
         elif rest or not answer.messages:
             self._record(
                 e.EmailDeliveryFailed, stamp, **facts, error_class=error_class, reason=answer.reason or verdict.reason
@@ -313,7 +311,7 @@ class Email:
             error_class=answer.error_class or ErrorClass.TRANSIENT,
             attempts=self.standing.attempt - self._before_requeue,
             due_since=self.due_since or now,
-            expires_at=self.queued.expires_at,
+            expires_at=self.expires_at,
             retry_after=answer.retry_after,
         )
         return after_trouble(self.queued.policy, trouble, now, chance)
@@ -322,7 +320,7 @@ class Email:
         if not self.standing.outstanding:
             return
         if self._expired(stamp.now):
-            self._record(e.EmailExpired, stamp, expires_at=self.queued.expires_at)
+            self._record(e.EmailExpired, stamp, expires_at=self.expires_at)
         elif isinstance(verdict := self._after(Answer(), stamp.now, 0.0), GiveUp) and verdict.reason != "expired":
             self._record(
                 e.EmailDeliveryFailed,
@@ -391,7 +389,7 @@ class Email:
         return self.attempts[self.standing.attempt]
 
     def _expired(self, now: datetime) -> bool:
-        return self.queued.expires_at is not None and self.queued.expires_at <= now
+        return self.expires_at is not None and self.expires_at <= now
 
     def _require(self, allowed: bool, done: str) -> None:
         if not allowed:
@@ -405,7 +403,7 @@ class Email:
     def _apply(self, event: e.Event) -> None:
         self.version = event.originator_version
         if isinstance(event, e.EmailQueued):
-            self.queued, self.standing = event, Standing.opened(event)
+            self.queued, self.standing, self.expires_at = event, Standing.opened(event), event.expires_at
         else:
             self.standing.apply(event)
         if follow := _FOLLOW.get(type(event)):
@@ -414,8 +412,7 @@ class Email:
             self._reported.add(_identity(event))
 
     def _due(self, at: datetime) -> None:
-        expires_at = self.queued.expires_at
-        at = min(at, expires_at) if expires_at else at
+        at = min(at, self.expires_at) if self.expires_at else at
         self.due_at = at if self.standing.outstanding else None
 
 
@@ -453,6 +450,7 @@ def _was_timed(email: Email, event: e.EmailQueued | e.EmailRescheduled) -> None:
 
 def _was_requeued(email: Email, event: e.EmailRequeued) -> None:
     email._requeues += 1
+    email.expires_at = None  # whoever sends it again wants it sent
     email._before_requeue = email.standing.attempt
     email.due_since = event.occurred_at
     email._due(event.occurred_at)

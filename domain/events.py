@@ -4,8 +4,9 @@ The stored topic is `TYPE.vVERSION`, never a module path. To change an event's f
 step from the old one to `domain.upcasting`; what is stored is never rewritten.
 """
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
@@ -17,12 +18,10 @@ from domain.personal import PersonalMap, PersonalStr
 _FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Stamp(BaseModel):
+class Stamp(NamedTuple):
     """When something was decided, by whom, and what led to it: the part that all events of one decision share."""
 
-    model_config = _FROZEN
-
-    now: AwareDatetime
+    now: datetime
     actor: str
     correlation_id: UUID
     causation_id: UUID | None = None
@@ -135,8 +134,7 @@ class EmailQueued(Event):
     send_at: AwareDatetime | None = None
     expires_at: AwareDatetime | None = None
     policy: DeliveryPolicy
-    fingerprint: str  # sha256 of the command; tells a repeated command from another one under the same key
-    keyed: bool = False  # whether the stream id came from an idempotency key
+    fingerprint: str | None = None  # of a keyed command: its sha256, to tell it from another one under the same key
 
 
 class EmailRescheduled(Event):

@@ -22,7 +22,7 @@ def test_what_was_sent_is_what_is_stored(tmp_path: Path) -> None:
         said: dict[str, Any] = {"cc": "Bob <bob@EXAMPLE.com>", "html": "<p>", "headers": {"X-A": "b"}}
         receipt = await desk.send(command(**said, tags=[{"name": "a", "value": "b"}], attachments=[FILE]), ACME)
         queued = await desk.queued(receipt.id)
-        assert (queued.tenant, queued.keyed, receipt.replayed) == ("acme", False, False)
+        assert (queued.tenant, queued.fingerprint, receipt.replayed) == ("acme", None, False)
         assert [(r.kind, r.address, r.name) for r in queued.recipients] == [
             ("to", "ada@example.com", ""),
             ("cc", "bob@example.com", "Bob"),

@@ -50,7 +50,6 @@ _QUEUED_TOO: dict[str, Any] = {
     "stream": "newsletter",
     "send_at": LATER,
     "expires_at": LATER,
-    "keyed": True,
 }
 
 # class -> (what is required, what may be there as well)
