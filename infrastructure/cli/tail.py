@@ -14,7 +14,7 @@ from rich.text import Text
 from infrastructure.cli import display, options
 from infrastructure.cli.client import Client, connected, unreachable
 from infrastructure.cli.failures import UNREACHABLE, Failure
-from infrastructure.cli.timeline import details, word
+from infrastructure.cli.timeline import clock, details, word
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds before connecting again
 
@@ -70,5 +70,5 @@ def _tell(event: dict[str, Any]) -> None:
         sys.stdout.flush()
         return
     what = display.plain(details(event["type"], event["data"], {}))
-    parts = ((f"{event['position']:>8} ", "dim"), f"{event['time'][11:19]} ", (f"{event['subject']} ", "cyan"))
+    parts = ((f"{event['position']:>8} ", "dim"), f"{clock(event['time'])} ", (f"{event['subject']} ", "cyan"))
     display.console().print(Text.assemble(*parts, (word(event["type"]), "bold"), f"  {what}"), soft_wrap=True)

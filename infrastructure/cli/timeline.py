@@ -65,7 +65,7 @@ class Timeline:
     def as_document(self) -> dict[str, Any]:
         """For programs."""
         recipients = [
-            {"address": r.address, "kind": r.kind, "status": r.status, "at": r.at}
+            {"address": r.address, "kind": r.kind, "status": r.status, "at": r.at and r.at.isoformat()}
             for r in self.standing.recipients.values()
         ]
         return {"id": self.id, "status": self.standing.status, "recipients": recipients, "events": list(self.entries)}
@@ -75,7 +75,7 @@ class Timeline:
         status = self.standing.status.value
         console.print(Text.assemble((title or plain(self.queued.subject), "bold"), f"  {self.id}"))
         names = {str(r.id): r.address for r in self.queued.recipients}
-        rows = [[_clock(e["occurred_at"]), word(e["type"]), details(e["type"], e["data"], names)] for e in self.entries]
+        rows = [[clock(e["occurred_at"]), word(e["type"]), details(e["type"], e["data"], names)] for e in self.entries]
         if note:
             console.print(Text(note, style="italic"))
         console.print(table(["time", "event", "what"], rows))
@@ -111,15 +111,20 @@ def coloured(status: str) -> Text:
 def _who(data: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """The addresses an event is about: those it names itself, or those its recipient ids stand for."""
     if "recipient_id" in data:
-        return names.get(data["recipient_id"], "")
-    if "messages" in data:
-        return ", ".join(names.get(message["recipient_id"], "") for message in data["messages"])
-    return ", ".join(r["address"] if isinstance(r, dict) else names.get(r, "") for r in data.get("recipients", ()))
+        about = [data["recipient_id"]]
+    else:
+        about = [message["recipient_id"] for message in data.get("messages", ())] or data.get("recipients", ())
+    return ", ".join(each["address"] if isinstance(each, dict) else _name(each, names) for each in about)
+
+
+def _name(recipient_id: str, names: Mapping[str, str]) -> str:
+    """An address where it is known; a single event does not tell it."""
+    return names.get(recipient_id) or f"recipient {str(recipient_id)[:8]}"
 
 
 def _said(value: Any) -> Any:
     if isinstance(value, str) and (at := _moment(value)):
-        return f"{at:%H:%M:%S}"
+        return f"{at:%Y-%m-%d %H:%M:%S}"
     return "" if value is None else value
 
 
@@ -130,9 +135,10 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _clock(text: str) -> str:
+def clock(text: str) -> str:
+    """The time of an event, where the reader is."""
     at = _moment(text)
-    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03}" if at else text
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}" if at else text
 
 
 def _event(id: str, entry: Mapping[str, Any]) -> Event:
