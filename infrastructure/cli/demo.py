@@ -74,8 +74,8 @@ def demo_command() -> None:
         finally:
             client.close()
         code = child.stop()
-    click.echo(f"The API was at {child.url}, its documentation at {child.url}/docs; both are gone, with their data.")
-    click.echo("`make run` starts a service that stays.")
+    said = f"The API was at {child.url}, its documentation at {child.url}/docs; both are gone, with their data."
+    click.echo(f"{said}\n`make run` starts a service that stays.", err=not display.for_people())
     click.get_current_context().exit(code)
 
 
