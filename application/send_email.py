@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import mimetypes
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ class Prepared:
     """One email, decided but not yet committed."""
 
     id: UUID
-    fingerprint: str | None
     events: Sequence[Event]
     content: StoredContent
 
@@ -40,11 +40,18 @@ class SendEmailHandler:
 
     async def __call__(self, command: SendEmail, caller: Caller, key: str | None = None) -> Receipt:
         """Accept one email. Raises InvalidField, IdempotencyConflict, StoreUnavailable, BlobStoreUnavailable."""
-        email = await self._prepare(command, caller, key, 0, await _fingerprint([command], key))
+        fingerprint = await _fingerprint([command], key)
+        try:
+            email = await self._prepare(command, caller, key, 0, fingerprint)
+        except InvalidField:
+            # A repeated command may have been overtaken by its own times; the first answer holds all the same.
+            if key is not None and (id := email_id_for_key(caller.tenant, key)) and await self._ledger.load(id):
+                return await self._replay(id, fingerprint)
+            raise
         try:
             position = await self._ledger.append(email.events, [email.content])
         except StreamConflict:
-            return await self._replay(email)
+            return await self._replay(email.id, fingerprint)
         return Receipt(id=email.id, position=position, replayed=False)
 
     async def batch(self, commands: Sequence[SendEmail], caller: Caller, key: str | None = None) -> list[Receipt]:
@@ -55,13 +62,14 @@ class SendEmailHandler:
         try:
             position = await self._ledger.append(events, [email.content for email in emails])
         except StreamConflict:
-            return [await self._replay(email) for email in emails]
+            return [await self._replay(email.id, whole) for email in emails]
         return [Receipt(id=email.id, position=position) for email in emails]
 
     async def _prepare(
         self, command: SendEmail, caller: Caller, key: str | None, place: int, fingerprint: str | None
     ) -> Prepared:
         now = self._clock()
+        times = check_times(command, now)
         id = uuid7(now) if key is None else email_id_for_key(caller.tenant, key, place)
         attachments = tuple([await self._store(a, place) for place, a in enumerate(command.attachments)])
         body = Content(html=command.html, text=command.text, headers=command.headers).encode()
@@ -78,18 +86,18 @@ class SendEmailHandler:
             stream=command.stream,
             policy=self._policy_for(command),
             fingerprint=fingerprint,
-            **check_times(command, now),
+            **times,
         )
         email = Email.queue(id, caller.tenant, draft, caller.stamp(now))
         blobs = tuple({attachment.sha256 for attachment in attachments})
-        return Prepared(id, fingerprint, email.collect_events(), StoredContent(id, body, blobs))
+        return Prepared(id, email.collect_events(), StoredContent(id, body, blobs))
 
-    async def _replay(self, email: Prepared) -> Receipt:
+    async def _replay(self, id: UUID, fingerprint: str | None) -> Receipt:
         """The key was used before: the first answer again for the same command, a conflict for another one."""
-        first = (await self._ledger.load(email.id))[0]
-        if not isinstance(first.event, EmailQueued) or first.event.fingerprint != email.fingerprint:
+        first = (await self._ledger.load(id))[0]
+        if not isinstance(first.event, EmailQueued) or first.event.fingerprint != fingerprint:
             raise IdempotencyConflict
-        return Receipt(id=email.id, position=first.position, replayed=True)
+        return Receipt(id=id, position=first.position, replayed=True)
 
     async def _store(self, attachment: AttachmentInput, place: int) -> AttachmentRef:
         try:
@@ -124,7 +132,7 @@ async def _fingerprint(commands: Sequence[SendEmail], key: str | None) -> str | 
 def _digest(commands: Sequence[SendEmail]) -> str:
     digest = hashlib.sha256()
     for command in commands:
-        digest.update(command.model_dump_json(by_alias=True).encode())
+        digest.update(json.dumps(command.model_dump(mode="json", by_alias=True), sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -62,6 +62,26 @@ def test_a_repeated_key_gets_the_first_answer_for_every_spelling_of_the_same_com
     at_the_desk(tmp_path, scenario)
 
 
+def test_the_order_of_names_does_not_make_another_command(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.send(command(metadata={"a": "1", "b": "2"}), ACME, "k")
+        assert (await desk.send(command(metadata={"b": "2", "a": "1"}), ACME, "k")).replayed
+
+    at_the_desk(tmp_path, scenario)
+
+
+def test_a_repeated_key_gets_the_first_answer_even_when_its_times_have_passed(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        short_lived = command(expires_at="2026-03-01T13:00:00Z")
+        first = await desk.send(short_lived, ACME, "k")
+        desk.now += timedelta(days=1)
+        assert (await desk.send(short_lived, ACME, "k")).id == first.id
+        with pytest.raises(InvalidField):
+            await desk.send(short_lived, ACME, "another key")
+
+    at_the_desk(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("other", [{"subject": "Bye"}, {"attachments": [FILE]}, {"to": "bob@example.com"}])
 def test_another_command_under_the_same_key_is_a_conflict(tmp_path: Path, other: dict[str, Any]) -> None:
     async def scenario(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """A client that does not give up: it repeats a command under its key until it is told that it was accepted."""
 
+import http.client
 import json
 import threading
 import urllib.error
@@ -56,6 +57,6 @@ class Client:
         except urllib.error.HTTPError as error:
             if error.code != 503:
                 self.surprises.append(error.read().decode())
-        except (urllib.error.URLError, ConnectionError, TimeoutError, json.JSONDecodeError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError):
             pass  # killed before, during or after the answer: ask again under the same key
         return None

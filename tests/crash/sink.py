@@ -8,6 +8,8 @@ from collections import Counter
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from tests.service import free_port
+
 
 class CountingSink:
     """Listens on loopback. Counts a message when it has taken it, before it answers: a kill may come in between."""
@@ -15,7 +17,8 @@ class CountingSink:
     def __init__(self, seed: int) -> None:
         self.taken: Counter[str] = Counter()
         self._random = random.Random(seed)
-        self._controller = Controller(self, hostname="127.0.0.1", port=0, ready_timeout=20)
+        self.port = free_port()
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=20)
 
     def __enter__(self) -> "CountingSink":
         self._controller.start()
@@ -23,12 +26,6 @@ class CountingSink:
 
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
-
-    @property
-    def port(self) -> int:
-        server = self._controller.server
-        assert isinstance(server, asyncio.Server)
-        return int(server.sockets[0].getsockname()[1])
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content
