@@ -171,7 +171,6 @@ class SmtpProvider:
 
     def __init__(self, name: str, settings: SmtpSettings, clock: Clock) -> None:
         self.name = name
-        self._settings = settings
         self._pool = SmtpPool(settings)
         self._clock = clock
 
@@ -197,7 +196,7 @@ class SmtpProvider:
             finally:
                 await connection.quit()
         except SmtpTrouble as trouble:
-            return self._settings.without_secrets(printable(str(trouble)))
+            return printable(str(trouble))
         return None
 
     async def close(self) -> None:

@@ -98,8 +98,11 @@ class SmtpConnection:
             return
         if not self._smtp.supported_auth_methods:
             raise SmtpTrouble("auth", 504, "no AUTH method that we know is offered")
-        with _at("auth"):
-            await self._smtp.login(self._settings.user, self._settings.password)
+        try:
+            with _at("auth"):
+                await self._smtp.login(self._settings.user, self._settings.password)
+        except SmtpTrouble as trouble:
+            raise SmtpTrouble("auth", trouble.code, self._settings.without_secrets(trouble.text)) from None
 
     async def mail(self, sender: str, options: str) -> None:
         """Begin a transaction. Raises SmtpTrouble."""
