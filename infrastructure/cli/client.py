@@ -32,8 +32,10 @@ class Client:
 
     def ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
         """The answer. Raises Failure, told for people, for anything but a success."""
-        with self.reaching():
+        try:
             response = self._http.request(method, path, **request)
+        except httpx2.TransportError as error:
+            raise unreachable(self.url, error) from None
         return check(response)
 
     @contextmanager
@@ -45,16 +47,6 @@ class Client:
                 events.response.read()
             check(events.response)
             yield events
-
-    @contextmanager
-    def reaching(self) -> Iterator[None]:
-        """Tells of a service that does not answer."""
-        try:
-            yield
-        except httpx2.InvalidURL:
-            raise Failure(f"{self.url} is not a URL.", "Give one such as http://127.0.0.1:8025.", USAGE) from None
-        except httpx2.TransportError as error:
-            raise unreachable(self.url, error) from None
 
     def close(self) -> None:
         self._http.close()
@@ -85,11 +77,20 @@ def _detail(response: httpx2.Response) -> str:
 def connected(url: str | None, api_key_file: Path | None) -> Iterator[Client]:
     """A client of the service the options name, or else of the one the settings would serve."""
     settings = load_settings()
-    client = Client(url or service_url(settings), _key(settings, api_key_file))
+    client = Client(_checked(url) if url else service_url(settings), _key(settings, api_key_file))
     try:
         yield client
     finally:
         client.close()
+
+
+def _checked(url: str) -> str:
+    try:
+        if httpx2.URL(url).scheme in ("http", "https"):
+            return url
+    except httpx2.InvalidURL:
+        pass
+    raise click.BadParameter("must be a URL such as http://127.0.0.1:8025", param_hint="--url")
 
 
 def service_url(settings: Settings) -> str:

@@ -5,7 +5,9 @@ import uuid
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from infrastructure.cli import main
 from tests.service import RunningService, first_line, run, started
 
 FROM = ("--from", "service@example.org", "--subject", "Hello", "--text", "Hello")
@@ -76,6 +78,13 @@ def test_nobody_there_is_unreachable(tmp_path: Path, command: tuple[str, ...]) -
     asked = run(tmp_path, *command, "--url", "http://127.0.0.1:9")
     assert asked.returncode == 3
     assert "postledger serve" in asked.stderr
+
+
+@pytest.mark.parametrize("url", ["localhost:8025", "ftp://localhost", "http://[::1"])
+def test_what_is_no_address_of_a_service_is_wrong_usage(url: str) -> None:
+    asked = CliRunner().invoke(main, ["tail", "--url", url], env={"POSTLEDGER_API_KEY": "pl_some"})
+    assert asked.exit_code == 2
+    assert "--url" in asked.output
 
 
 def test_tail_follows_from_a_position_one_event_a_line(service: RunningService) -> None:
