@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.errors import BlobMissing, BlobStoreUnavailable
@@ -37,6 +37,7 @@ def age(directory: Path, sha256: str) -> None:
     os.utime(directory / sha256[:2] / sha256[2:4] / sha256, (0, LONG_AGO.timestamp()))
 
 
+@settings(deadline=None, max_examples=50)  # each example goes to the disk
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_what_is_put_can_be_got_under_its_hash(tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes]) -> None:
     blobs = FilesystemBlobs(tmp_path_factory.getbasetemp() / "blobs")

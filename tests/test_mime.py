@@ -3,13 +3,15 @@
 import re
 from collections.abc import Sequence
 from email import policy
+from email.header import decode_header, make_header
 from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
+from email.utils import getaddresses
 from typing import cast
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.ports import OutgoingMessage
@@ -73,6 +75,7 @@ def test_the_header_names_all_recipients_whoever_this_attempt_is_for() -> None:
     assert build_mime(retry, []) == build_mime(message, [])
 
 
+@settings(deadline=None)
 @given(_BODIES, _BODIES, _WORDS, _WORDS, st.uuids())
 def test_every_attempt_builds_the_same_bytes(text: str, html: str, subject: str, name: str, email_id: UUID) -> None:
     content = Content(text=text, html=html, headers={"X-Campaign": name})
@@ -86,6 +89,7 @@ def test_every_attempt_builds_the_same_bytes(text: str, html: str, subject: str,
     assert first == second
 
 
+@settings(deadline=None)
 @given(_BODIES, _BODIES)
 def test_bodies_come_through_whatever_they_hold(text: str, html: str) -> None:
     raw = build_mime(outgoing(content=Content(text=text, html=html)), [])
@@ -119,6 +123,7 @@ def test_awkward_bodies_come_through(body: str) -> None:
     assert lines_of(content_of(rich)) == lines_of(f"<p>{body}</p>")
 
 
+@settings(deadline=None)
 @given(_WORDS | _LONG_WORDS, _WORDS)
 def test_subjects_and_custom_headers_come_through(subject: str, header: str) -> None:
     raw = build_mime(outgoing(subject=subject, content=Content(text="x", headers={"X-Note": header})), [])
@@ -129,17 +134,23 @@ def test_subjects_and_custom_headers_come_through(subject: str, header: str) -> 
     assert parsed["X-Note"] == header
 
 
-@given(st.text(_PRINTED, min_size=1, max_size=15), _LONG_WORDS)
+@settings(deadline=None)
+@given(st.text(_PRINTED, min_size=1, max_size=30), _LONG_WORDS)
 def test_names_come_through(short: str, long: str) -> None:
     sender = Mailbox(address="news@sender.example", name=short)
     raw = build_mime(outgoing(["ada@example.com", "bob@example.com"], names=[long, short], sender=sender), [])
     assert_fit_for_smtp(raw)
-    parsed = read(raw)
-    assert parsed["From"].addresses[0].display_name == short
-    assert [a.addr_spec for a in parsed["To"].addresses] == ["ada@example.com", "bob@example.com"]
-    assert parsed["To"].addresses[1].display_name == short
+    assert mailboxes(raw, "From") == [(short, "news@sender.example")]
+    assert mailboxes(raw, "To") == [(long, "ada@example.com"), (short, "bob@example.com")]
 
 
+def mailboxes(raw: bytes, name: str) -> list[tuple[str, str]]:
+    """Through the old parser: the new one keeps the space between two encoded words of a name."""
+    written = getaddresses([BytesParser(policy=policy.compat32).parsebytes(raw)[name]])
+    return [(str(make_header(decode_header(shown))), address) for shown, address in written]
+
+
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=200), st.sampled_from(["subject", "name", "header", "filename"]))
 def test_no_field_can_start_another_one(hostile: str, where: str) -> None:
     hostile = f"x\r\nBcc: eve@example.com\n\nbody\0{hostile}"
@@ -205,6 +216,7 @@ def test_a_local_part_outside_ascii_is_only_named_to_servers_without_smtputf8() 
     assert [a.addr_spec for a in read(raw)["To"].addresses] == ["ada@example.com"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.binary(max_size=300), st.text(_PRINTED, min_size=1, max_size=120), st.booleans()), max_size=4)
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.ports import EmailProvider, OutgoingMessage
@@ -174,6 +174,7 @@ def test_a_lost_answer_is_lost_for_everybody(tmp_path: Path) -> None:
 PARTS = st.lists(st.sampled_from(sorted(ACTS)), min_size=1, max_size=6)
 
 
+@settings(deadline=None, max_examples=50)  # each example goes to the disk
 @given(PARTS, st.integers(1, 3))
 def test_everybody_is_accounted_for_exactly_once(
     tmp_path_factory: pytest.TempPathFactory, parts: Sequence[str], attempt: int
@@ -185,6 +186,7 @@ def test_everybody_is_accounted_for_exactly_once(
         assert sorted(told) == sorted(message.attempt.recipients)
 
 
+@settings(deadline=None, max_examples=50)  # each example goes to the disk
 @given(PARTS)
 def test_reports_are_in_time_and_told_twice_they_are_the_same(
     tmp_path_factory: pytest.TempPathFactory, parts: Sequence[str]
