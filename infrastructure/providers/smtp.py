@@ -24,7 +24,8 @@ from domain.answer import Answer, RecipientReport
 from domain.delivery import ErrorClass
 from domain.events import AttachmentRef, EmailRecipientDeliveryFailed, ProviderMessage, Recipient
 from infrastructure.mime import build_mime
-from infrastructure.providers.smtp_connection import AnswerLost, SmtpConnection, SmtpPool, SmtpTrouble
+from infrastructure.providers.smtp_connection import AnswerLost, SmtpConnection, SmtpTrouble
+from infrastructure.providers.smtp_pool import SmtpPool
 from infrastructure.providers.smtp_replies import Classified, classify, printable
 from infrastructure.providers.smtp_settings import SmtpSettings
 
