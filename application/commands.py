@@ -24,7 +24,7 @@ from application.errors import InvalidField
 from domain.address import Mailbox, parse_mailbox
 from domain.delivery import InDoubt
 from domain.errors import InvalidAddress
-from domain.events import Priority, Resolution, Stamp
+from domain.events import Priority, Resolution, Stamp, Tag
 
 MAX_RECIPIENTS = 50
 MAX_ATTACHMENT_BYTES = 40 * 1024 * 1024  # of one email, decoded, all together
@@ -102,10 +102,8 @@ ONE_LINE, NO_NUL = AfterValidator(_one_line), AfterValidator(_no_nul)
 MetadataKey = Annotated[str, Field(min_length=1, max_length=256), NO_NUL]
 
 
-class TagInput(BaseModel):
+class TagInput(Tag):
     """A label to find and count emails by. Not for personal data: tags travel to providers."""
-
-    model_config = _COMMAND
 
     name: Label
     value: Label

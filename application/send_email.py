@@ -16,7 +16,7 @@ from domain.address import Mailbox
 from domain.content import Content, content_ref
 from domain.delivery import DeliveryPolicy
 from domain.email import Draft, Email
-from domain.events import AttachmentRef, EmailQueued, Event, Recipient, Tag
+from domain.events import AttachmentRef, EmailQueued, Event, Recipient
 from domain.ids import email_id_for_key, recipient_id, uuid7
 
 
@@ -80,7 +80,7 @@ class SendEmailHandler:
             subject=command.subject,
             content=content_ref(body),
             attachments=attachments,
-            tags=tuple(Tag(name=tag.name, value=tag.value) for tag in command.tags),
+            tags=command.tags,
             metadata=command.metadata,
             priority=command.priority,
             stream=command.stream,

@@ -17,9 +17,16 @@ class Batcher(Generic[Wish, Result]):
     itself goes to everyone in the batch. Must be used from one event loop.
     """
 
-    def __init__(self, fulfil: Callable[[Sequence[Wish]], Sequence[Result | Exception]], name: str, most: int) -> None:
+    def __init__(
+        self,
+        fulfil: Callable[[Sequence[Wish]], Sequence[Result | Exception]],
+        name: str,
+        most: int,
+        gather: float = 0.0,
+    ) -> None:
         self._fulfil = fulfil
         self._most = most
+        self._gather = gather
         self._waiting: deque[tuple[Wish, asyncio.Future[Result]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._running: asyncio.Task[None] | None = None
@@ -43,6 +50,8 @@ class Batcher(Generic[Wish, Result]):
         batch: list[tuple[Wish, asyncio.Future[Result]]] = []
         try:
             while self._waiting:
+                if len(batch) > 1:
+                    await asyncio.sleep(self._gather)
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
                 results = await self._results(loop, [wish for wish, _ in batch])
                 for (_, future), result in zip(batch, results, strict=True):

@@ -19,6 +19,7 @@ from infrastructure.ledger.mapper import EventMapper
 from infrastructure.ledger.store import Append, EventStore, Outcome
 
 _MOST_APPENDS = 1000  # callers per commit; what one COPY takes well
+_GATHER = 0.003  # seconds that a busy writer lets callers gather: a commit costs a millisecond, shared by all of them
 _MOST_LOADS = 500
 _Stored = TypeVar("_Stored")
 _Decoded = TypeVar("_Decoded")
@@ -31,7 +32,7 @@ class EventLedger:
         self._store = store
         self._changed = changed
         self._mapper = mapper or EventMapper()
-        self._appends: Batcher[Append, int] = Batcher(self._commit, "ledger-writer", _MOST_APPENDS)
+        self._appends: Batcher[Append, int] = Batcher(self._commit, "ledger-writer", _MOST_APPENDS, _GATHER)
         self._loads: Batcher[UUID, list[Recorded]] = Batcher(self._load, "ledger-loader", _MOST_LOADS)
         self._contents: Batcher[UUID, Content | None] = Batcher(self._load_contents, "content-loader", _MOST_LOADS)
 

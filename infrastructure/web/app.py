@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, Router
 
 from infrastructure.web.callers import ApiKeys
 from infrastructure.web.documentation import Documentation
@@ -15,14 +14,20 @@ from infrastructure.web.service import Service
 _PATTERNS = {"{address}": "{address:path}"}
 
 
-def create_app(service: Service) -> Starlette:
+class Api(Router):
+    """Starlette's router alone: each Resource answers its own errors, so its middleware would have nothing to do."""
+
+    def __init__(self, service: Service) -> None:
+        keys = ApiKeys(service.api_keys)
+        unknown = Resource(service, keys)  # what no route knows is a problem as well
+        # A redirect would lose a body or a key; an address with a slash too many is a 404.
+        super().__init__(list(_routes(service, keys)), redirect_slashes=False, default=unknown)
+        self.documentation = Documentation.of(ROUTES)
+
+
+def create_app(service: Service) -> Api:
     """The API over a service. Nothing is opened or started here."""
-    keys = ApiKeys(service.api_keys)
-    app = Starlette(routes=list(_routes(service, keys)))
-    app.router.default = Resource(service, keys)  # what no route knows is a problem as well
-    app.router.redirect_slashes = False  # a redirect would lose a body or a key; the answer is 404
-    app.state.documentation = Documentation.of(ROUTES)
-    return app
+    return Api(service)
 
 
 def _routes(service: Service, keys: ApiKeys) -> Iterator[BaseRoute]:

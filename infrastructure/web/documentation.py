@@ -38,11 +38,11 @@ class Documentation:
 
 async def openapi(call: Call) -> Reply:
     """The API as an OpenAPI 3.1 document."""
-    made: Documentation = call.scope["app"].state.documentation
+    made: Documentation = call.scope["router"].documentation
     return Reply(200, made.openapi)
 
 
 async def docs(call: Call) -> Reply:
     """The API on one page, readable without a network."""
-    made: Documentation = call.scope["app"].state.documentation
+    made: Documentation = call.scope["router"].documentation
     return Reply(200, made.page, _POLICY, content_type=b"text/html; charset=utf-8")
