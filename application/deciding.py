@@ -21,15 +21,21 @@ async def load(ledger: Ledger, email_id: UUID, tenant: str | None = None) -> tup
 
 
 async def decide(
-    ledger: Ledger, email_id: UUID, ask: Callable[[Email], None], tenant: str | None = None
+    ledger: Ledger,
+    email_id: UUID,
+    ask: Callable[[Email], None],
+    tenant: str | None = None,
+    known: tuple[Email, int] | None = None,
 ) -> tuple[Email, int]:
     """Let `ask` record events on the email and commit them; returns it and the position to read up to.
 
     When somebody else wrote in between, the question is asked again of the email as it then stands, so the answer is
-    true at the moment of the commit. Raises what `ask` raises, EmailNotFound, Contended, StoreUnavailable.
+    true at the moment of the commit. `known` is what an earlier decision returned; it saves the first look, and must
+    not be used again. Raises what `ask` raises, EmailNotFound, Contended, StoreUnavailable.
     """
     for _ in range(_TRIES):
-        email, position = await load(ledger, email_id, tenant)
+        email, position = known or await load(ledger, email_id, tenant)
+        known = None
         ask(email)
         events = email.collect_events()
         if not events:

@@ -52,9 +52,9 @@ class Delivery:
             step = email.step(self._tools.clock())
             self._decide_without_calling(email, step)
 
-        email, _ = await self._persist(lambda: decide(self._tools.ledger, email_id, ask))
+        email, position = await self._persist(lambda: decide(self._tools.ledger, email_id, ask))
         if step is Step.START:
-            await self._call(email, email.attempts[email.standing.attempt], still_ours)
+            await self._call(email, position, still_ours)
         elif step is Step.SETTLE:
             await self._settle(email)
 
@@ -71,13 +71,15 @@ class Delivery:
             case Step.SETTLE | Step.NOTHING:
                 pass
 
-    async def _call(self, email: Email, started: EmailDeliveryStarted, still_ours: Callable[[], bool]) -> None:
+    async def _call(self, email: Email, position: int, still_ours: Callable[[], bool]) -> None:
+        started = email.attempts[email.standing.attempt]
         answer = await self._answer(email, started, still_ours)
+        known: list[tuple[Email, int]] = [(email, position)]  # good for one try; after an outage we look again
 
         def ask(email: Email) -> None:
             email.conclude(started.attempt, answer, self._stamp(email, started.event_id), chance=self._tools.chance())
 
-        await self._persist(lambda: decide(self._tools.ledger, email.id, ask))
+        await self._persist(lambda: decide(self._tools.ledger, email.id, ask, known=known.pop() if known else None))
 
     async def _answer(self, email: Email, started: EmailDeliveryStarted, still_ours: Callable[[], bool]) -> Answer:
         provider = self._tools.providers[started.provider]

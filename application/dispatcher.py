@@ -36,6 +36,8 @@ class Dispatcher:
         self._deliver = deliver
         self._clock = clock
         self._pace = pace
+        self._room = asyncio.Event()
+        self._enough = max(1, pace.concurrency // 2)
         self._in_flight: dict[UUID, asyncio.Task[None]] = {}
         self._held_until: dict[UUID, float] = {}  # by the monotonic clock, which a suspended process cannot outwit
 
@@ -51,9 +53,10 @@ class Dispatcher:
 
     async def _turn(self, stop: asyncio.Event) -> None:
         free = self._pace.concurrency - len(self._in_flight)
-        # Waiting for a quarter of the places keeps claims, and the commits behind them, few and large under load.
-        if self._in_flight and free < max(1, self._pace.concurrency // 4):
-            await asyncio.wait(self._in_flight.values(), return_when=asyncio.FIRST_COMPLETED)
+        # Waiting for half of the places keeps claims, and the commits behind them, few and large under load.
+        if free < self._enough:
+            self._room.clear()
+            await self._room.wait()
             return
         asked_at = time.monotonic()
         try:
@@ -77,6 +80,8 @@ class Dispatcher:
             log_surprise(_log, f"dealing with email {email_id}", error)
         finally:
             del self._in_flight[email_id], self._held_until[email_id]
+            if self._pace.concurrency - len(self._in_flight) >= self._enough:
+                self._room.set()
 
     async def _wait(self, stop: asyncio.Event) -> None:
         """Until the queue changes, something comes due, the poll is up, or we are to stop."""

@@ -1,5 +1,6 @@
 """Puts the service together. The only place that names concrete adapters."""
 
+import asyncio
 import gc
 import os
 import random
@@ -42,6 +43,8 @@ PROJECTIONS: Sequence[Projection] = (
     activity.PROJECTION,
     dispatch_queue.PROJECTION,
 )
+
+_READY_WITHIN = 2.0  # seconds; whoever asks whether we are ready wants to know now
 
 _T = TypeVar("_T")
 
@@ -149,8 +152,9 @@ def _provider(name: str, url: str) -> EmailProvider:
 def _checked(variable: str, make: Callable[[], _T]) -> _T:
     try:
         return make()
-    except ValueError as error:
-        raise SettingsError(f"{PREFIX}{variable}: {error}") from None
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{PREFIX}{variable}: {reason}") from None
 
 
 def _readiness(ledger: EventLedger, runner: ProjectionRunner) -> Callable[[], Awaitable[Mapping[str, str | None]]]:
@@ -162,7 +166,8 @@ def _readiness(ledger: EventLedger, runner: ProjectionRunner) -> Callable[[], Aw
 
 async def _trouble(check: Awaitable[object]) -> str | None:
     try:
-        await check
+        async with asyncio.timeout(_READY_WITHIN):
+            await check
     except Exception as error:  # noqa: BLE001 - whatever it is, the service is not ready, and this names it
         return type(error).__name__
     return None

@@ -90,7 +90,14 @@ class Database:
             with transaction() as connection:
                 return work(connection, *args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, run)
+        except StoreUnavailable:
+            if transaction == self.write:
+                raise  # it may have committed; whoever asked knows whether to do it again
+            # After a restart of the server the pool finds out by the first failure, and then connects anew.
+            return await loop.run_in_executor(self._threads, run)
 
 
 @contextmanager
@@ -154,6 +161,5 @@ def _postgresql(address: URL) -> Engine:
     return create_engine(
         address.set(drivername="postgresql+psycopg"),
         pool_size=_CONNECTIONS,
-        pool_pre_ping=True,  # a restarted server costs a round trip, not an error
         connect_args={"connect_timeout": 10},
     )
