@@ -1,17 +1,20 @@
 """Identifiers: time-ordered UUIDv7, and stream ids derived from a tenant's idempotency key."""
 
+import os
 import random
 from datetime import datetime
 from uuid import UUID, uuid5
 
 _KEYED = UUID("6d2c4a5e-7c1f-5b0e-9a4d-1f6f0f2b8c11")  # namespace of all key-derived stream ids; never change it
 
+_random = random.Random()  # noqa: S311 - unique, not secret; asking the kernel each time would cost a system call
+os.register_at_fork(after_in_child=_random.seed)  # or parent and child would go on with the same ids
+
 
 def uuid7(now: datetime) -> UUID:
     """A UUIDv7 (RFC 9562 section 5.7): 48 bits of Unix milliseconds, then 74 random bits."""
     milliseconds = int(now.timestamp() * 1000) & (1 << 48) - 1
-    # Unique, not secret: asking the kernel each time would cost a system call, and the interpreter lock with it.
-    value = milliseconds << 80 | random.getrandbits(80)
+    value = milliseconds << 80 | _random.getrandbits(80)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)
