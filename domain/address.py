@@ -69,6 +69,7 @@ def ascii_address(address: str) -> str | None:
     return address if domain.isascii() else _validated(address).ascii_email
 
 
+@lru_cache(maxsize=4_096)  # senders repeat themselves
 def parse_mailbox(text: str) -> Mailbox:
     """Parse `address` or `Name <address>`. Raises InvalidAddress with the reason."""
     text = text.strip()

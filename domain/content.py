@@ -18,7 +18,7 @@ class Content(BaseModel):
     headers: PersonalMap = {}
 
     def encode(self) -> bytes:
-        return self.model_dump_json().encode()
+        return self.__pydantic_serializer__.to_json(self)
 
     @classmethod
     def decode(cls, stored: bytes) -> "Content":
