@@ -15,7 +15,8 @@ from application.ports import BlobStore, Clock, Ledger, StoredContent
 from domain.address import Mailbox
 from domain.content import Content, content_ref
 from domain.delivery import DeliveryPolicy
-from domain.email import Draft, Email
+from domain.draft import Draft
+from domain.email import Email
 from domain.events import AttachmentRef, EmailQueued, Event, Recipient
 from domain.ids import email_id_for_key, recipient_id, uuid7
 

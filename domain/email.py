@@ -1,43 +1,25 @@
 """The Email aggregate: every rule about one email, deciding over its own history. No I/O, no clock, no chance."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from uuid import UUID
 
 from domain import events as e
-from domain.address import Mailbox
 from domain.answer import Answer, RecipientReport
-from domain.delivery import DeliveryPolicy, ErrorClass, GiveUp, Trouble, after_trouble
+from domain.course import Course, identity
+from domain.delivery import ErrorClass, GiveUp, Trouble, after_trouble
+from domain.draft import Draft
 from domain.errors import NotAllowedInThisState
 from domain.ids import uuid7
-from domain.standing import EmailStatus, Standing
+from domain.standing import EmailStatus
 
 _WAITING = frozenset({EmailStatus.SCHEDULED, EmailStatus.QUEUED, EmailStatus.DEFERRED})
 _REQUEUEABLE = frozenset(
     {EmailStatus.FAILED, EmailStatus.BOUNCED, EmailStatus.PARTIALLY_DELIVERED, EmailStatus.SUPPRESSED}
 )
-
-
-class Draft(NamedTuple):
-    """What a SendEmail command asks for, checked and normalised: the fields of EmailQueued that are not bookkeeping."""
-
-    sender: Mailbox
-    recipients: tuple[e.Recipient, ...]
-    subject: str
-    content: e.ContentRef
-    policy: DeliveryPolicy
-    reply_to: tuple[Mailbox, ...] = ()
-    attachments: tuple[e.AttachmentRef, ...] = ()
-    tags: tuple[e.Tag, ...] = ()
-    metadata: dict[str, str] | None = None
-    priority: e.Priority = e.Priority.NORMAL
-    stream: str = "transactional"
-    send_at: datetime | None = None
-    expires_at: datetime | None = None
-    fingerprint: str | None = None
 
 
 class Step(Enum):
@@ -50,25 +32,11 @@ class Step(Enum):
     SETTLE = auto()  # the window for evidence is over
 
 
-class Email:
-    """One email from acceptance to its end. Methods check a rule and record events; `_apply` evolves the state."""
-
-    queued: e.EmailQueued
-    standing: Standing
+class Email(Course):
+    """One email from acceptance to its end. Methods check a rule and record events, which the course then follows."""
 
     def __init__(self, id: UUID) -> None:
-        self.id = id
-        self.version = 0
-        self.due_at: datetime | None = None  # None: nothing is waited for
-        self.due_since: datetime | None = None
-        self.expires_at: datetime | None = None
-        self.attempts: dict[int, e.EmailDeliveryStarted] = {}
-        self._accepted: set[int] = set()
-        self._doubted: set[int] = set()
-        self._first_due: datetime | None = None
-        self._requeues = 0
-        self._before_requeue = 0
-        self._reported: set[tuple[object, ...]] = set()
+        super().__init__(id)
         self._pending: list[e.Event] = []
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -95,7 +63,7 @@ class Email:
             policy=draft.policy,
             fingerprint=draft.fingerprint,
         )
-        email._apply(event)
+        email.apply(event)
         email._pending.append(event)
         return email
 
@@ -106,7 +74,7 @@ class Email:
         for event in history:
             if email is None:
                 email = cls(event.originator_id)
-            email._apply(event)
+            email.apply(event)
         return email
 
     def collect_events(self) -> list[e.Event]:
@@ -115,22 +83,9 @@ class Email:
         return pending
 
     @property
-    def status(self) -> EmailStatus:
-        return self.standing.status
-
-    @property
-    def tenant(self) -> str:
-        return self.queued.tenant
-
-    @property
-    def first_due(self) -> datetime:
-        """When delivery could first begin: what the Date header says, however often it is tried."""
-        return self._first_due or self.queued.occurred_at
-
-    @property
     def token(self) -> str:
         """Our idempotency token: one for all attempts, a new one after a requeue, which is meant to send again."""
-        return f"{self.id.hex}-{self._requeues}"
+        return f"{self.id.hex}-{self.requeues}"
 
     def step(self, now: datetime) -> Step:
         """What is due for this email at `now`."""
@@ -200,7 +155,7 @@ class Email:
                 self._doubt(started, answer.reason or "answer_lost", stamp, words=answer.words)
             else:
                 self._take(started, answer, stamp, chance)
-        elif answer.messages and attempt not in self._accepted:
+        elif answer.messages and attempt not in self.accepted:
             self._report_all(answer.reports, stamp)
             self._resolve(started, e.Resolution.ACCEPTED, "late_answer", stamp, messages=answer.messages)
         elif self.standing.open_attempt == attempt and not answer.in_doubt and not answer.messages:
@@ -246,7 +201,7 @@ class Email:
         latest = self.attempts.get(self.standing.attempt)
         if latest is None or not (before is EmailStatus.UNCONFIRMED or before in _WAITING):
             return
-        if latest.attempt in self._doubted - self._accepted and self._is_evidence(report, latest):
+        if latest.attempt in self.doubted - self.accepted and self._is_evidence(report, latest):
             self._resolve(latest, e.Resolution.ACCEPTED, "feedback", stamp)
         elif before in _WAITING and not self.standing.outstanding:
             # We were put off, and yet everyone has been dealt with: there is nothing left to wait for.
@@ -309,7 +264,7 @@ class Email:
     def _after(self, answer: Answer, now: datetime, chance: float) -> Any:
         trouble = Trouble(
             error_class=answer.error_class or ErrorClass.TRANSIENT,
-            attempts=self.standing.attempt - self._before_requeue,
+            attempts=self.standing.attempt - self.attempts_before,
             due_since=self.due_since or now,
             expires_at=self.expires_at,
             retry_after=answer.retry_after,
@@ -372,7 +327,7 @@ class Email:
 
     def _report_all(self, reports: Iterable[RecipientReport], stamp: e.Stamp) -> None:
         for report in reports:
-            if report.recipient_id not in self.standing.recipients or _identity(report) in self._reported:
+            if report.recipient_id not in self.standing.recipients or identity(report) in self.reported:
                 continue
             self._record(
                 report.kind,
@@ -397,23 +352,8 @@ class Email:
 
     def _record(self, cls: type[e.Event], stamp: e.Stamp, **fields: Any) -> None:
         event = cls(**_bookkeeping(self.id, self.version + 1, self.tenant, stamp), **fields)
-        self._apply(event)
+        self.apply(event)
         self._pending.append(event)
-
-    def _apply(self, event: e.Event) -> None:
-        self.version = event.originator_version
-        if isinstance(event, e.EmailQueued):
-            self.queued, self.standing, self.expires_at = event, Standing.opened(event), event.expires_at
-        else:
-            self.standing.apply(event)
-        if follow := _FOLLOW.get(type(event)):
-            follow(self, event)
-        elif isinstance(event, e.RecipientEvent):
-            self._reported.add(_identity(event))
-
-    def _due(self, at: datetime) -> None:
-        at = min(at, self.expires_at) if self.expires_at else at
-        self.due_at = at if self.standing.outstanding else None
 
 
 def _bookkeeping(id: UUID, version: int, tenant: str, stamp: e.Stamp) -> dict[str, Any]:
@@ -428,74 +368,3 @@ def _bookkeeping(id: UUID, version: int, tenant: str, stamp: e.Stamp) -> dict[st
         "causation_id": stamp.causation_id,
         "traceparent": stamp.traceparent,
     }
-
-
-def _identity(said: RecipientReport | e.RecipientEvent) -> tuple[object, ...]:
-    """What makes two reports the same one: the provider's own event id, or else who, what and when."""
-    kind = said.kind if isinstance(said, RecipientReport) else type(said)
-    if said.provider_event_id:
-        return kind, said.recipient_id, said.provider, said.provider_event_id
-    return kind, said.recipient_id, said.provider, said.provider_at
-
-
-# -- how each event moves what the aggregate knows beyond the standing ---------------------------------------------
-
-
-def _was_timed(email: Email, event: e.EmailQueued | e.EmailRescheduled) -> None:
-    email.due_since = event.send_at or event.occurred_at
-    if not email.attempts:  # the Date header must not change from one attempt to the next
-        email._first_due = email.due_since
-    email._due(email.due_since)
-
-
-def _was_requeued(email: Email, event: e.EmailRequeued) -> None:
-    email._requeues += 1
-    email.expires_at = None  # whoever sends it again wants it sent
-    email._before_requeue = email.standing.attempt
-    email.due_since = event.occurred_at
-    email._due(event.occurred_at)
-
-
-def _was_started(email: Email, event: e.EmailDeliveryStarted) -> None:
-    email.attempts[event.attempt] = event
-    email.due_at = event.deadline
-
-
-def _was_put_off(email: Email, event: e.EmailDeliveryDeferred) -> None:
-    email._due(event.retry_at)
-
-
-def _was_doubted(email: Email, event: e.EmailDeliveryUnconfirmed) -> None:
-    email._doubted.add(event.attempt)
-    email.due_at = event.settle_at
-
-
-def _was_resolved(email: Email, event: e.EmailDeliveryResolved) -> None:
-    if event.resolution is e.Resolution.ACCEPTED:
-        email._accepted.add(event.attempt)
-    if email.standing.open_attempt is None:
-        email._due(event.occurred_at)
-
-
-def _was_dispatched(email: Email, event: e.EmailDispatched) -> None:
-    email._accepted.add(event.attempt)
-    email.due_at = None
-
-
-def _has_ended(email: Email, event: e.Event) -> None:
-    email.due_at = None
-
-
-_FOLLOW: Mapping[type[e.Event], Callable[[Email, Any], None]] = {
-    e.EmailQueued: _was_timed,
-    e.EmailRescheduled: _was_timed,
-    e.EmailRequeued: _was_requeued,
-    e.EmailDeliveryStarted: _was_started,
-    e.EmailDeliveryDeferred: _was_put_off,
-    e.EmailDeliveryUnconfirmed: _was_doubted,
-    e.EmailDeliveryResolved: _was_resolved,
-    e.EmailDispatched: _was_dispatched,
-    e.EmailCancelled: _has_ended,
-    e.EmailExpired: _has_ended,
-    e.EmailDeliveryFailed: _has_ended,
-}

@@ -121,7 +121,7 @@ def _update_from(connection: Connection, table: Table, rows: Sequence[Row], colu
 
 
 def _stage(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> str:
-    """Put the rows into a table of this session: five times faster than arrays as parameters. Returns its name."""
+    """Put the rows into a temporary table: five times faster than arrays as parameters. Returns its name."""
     columns = _list(f"{n} {type_}" for n, type_ in zip(names, _types(connection, table, names), strict=True))
     staged = f"staged_{crc32(columns.encode()):08x}"  # made once per connection, emptied by every commit
     cursor = _cursor(connection)

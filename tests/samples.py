@@ -10,7 +10,8 @@ from domain.address import parse_mailbox
 from domain.answer import Answer
 from domain.content import Content, content_ref
 from domain.delivery import DeliveryPolicy
-from domain.email import Draft, Email
+from domain.draft import Draft
+from domain.email import Email
 from domain.ids import recipient_id, uuid7
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
