@@ -3,27 +3,23 @@
 import base64
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from application.errors import InvalidField
-from domain.address import Mailbox, parse_mailbox
+from application.fields import NO_NUL, ONE_LINE, Address, Addresses, Label, MetadataKey, Moment
 from domain.delivery import InDoubt
-from domain.errors import InvalidAddress
 from domain.events import Priority, Resolution, Stamp, Tag
 
 MAX_RECIPIENTS = 50
@@ -35,71 +31,11 @@ _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 _COMMAND = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
 _HEADER_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 ftext: printable ASCII without the colon
-_RELATIVE = re.compile(r"in (\d{1,6}) ?(s|sec|second|m|min|minute|h|hour|d|day)s?", re.IGNORECASE)
-_UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 # What the message itself is made of; an author who could set these could forge another message.
 _RESERVED = frozenset(
     {"from", "to", "cc", "bcc", "subject", "date", "sender", "reply-to", "message-id", "mime-version"}
     | {"return-path", "received", "dkim-signature", "x-postledger-email-id"}
 )
-
-
-def _mailbox(value: object) -> Mailbox:
-    if isinstance(value, Mailbox):
-        return value
-    if not isinstance(value, str):
-        raise PydanticCustomError("email_address", "must be a string: `address` or `Name <address>`")
-    try:
-        return parse_mailbox(value)
-    except InvalidAddress as error:
-        raise PydanticCustomError(
-            "email_address", "is not a valid email address: {reason}", {"reason": str(error)}
-        ) from None
-
-
-def _one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _one_line(value: str) -> str:
-    if any(character in value for character in "\r\n\0"):
-        raise PydanticCustomError("line_break", "must not contain CR, LF or NUL")
-    return value
-
-
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise PydanticCustomError("nul", "must not contain NUL")  # PostgreSQL stores no such text
-    return value
-
-
-def _moment(value: object) -> datetime | timedelta:
-    """ISO 8601 with an offset, or Resend's `in 5 minutes`, kept as a timedelta until the clock is known."""
-    if isinstance(value, datetime | timedelta):
-        return value
-    if isinstance(value, str) and (match := _RELATIVE.fullmatch(value.strip())):
-        return timedelta(**{_UNIT[match[2][0].lower()]: int(match[1])})
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if found is not None and found.tzinfo is not None:
-            return found.astimezone(UTC)
-    except (ValueError, OverflowError):  # not a time, or one that has no UTC form: year 1 east of Greenwich
-        pass
-    raise PydanticCustomError(
-        "moment", "must be a time with an offset such as 2026-08-05T11:52:01Z, or relative such as `in 5 minutes`"
-    )
-
-
-Address = Annotated[Mailbox, BeforeValidator(_mailbox, json_schema_input_type=str)]
-Addresses = Annotated[tuple[Address, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])]
-Moment = Annotated[
-    datetime | timedelta,
-    BeforeValidator(_moment, json_schema_input_type=str),  # not PlainValidator: pydantic 2.14 then serialises it twice
-    Field(description="ISO 8601 with an offset (`2026-08-05T11:52:01Z`), or `in 5 minutes`."),
-]
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", min_length=1, max_length=256)]
-ONE_LINE, NO_NUL = AfterValidator(_one_line), AfterValidator(_no_nul)
-MetadataKey = Annotated[str, Field(min_length=1, max_length=256), NO_NUL]
 
 
 class TagInput(Tag):

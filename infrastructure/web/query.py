@@ -14,7 +14,7 @@ from pydantic import (
     ValidationError,
 )
 
-from application.commands import NO_NUL
+from application.fields import NO_NUL
 from infrastructure.web.body import invalid
 from infrastructure.web.errors import FieldError, InvalidRequest
 from infrastructure.web.operation import Call
