@@ -29,7 +29,8 @@ from projections.projection import Projection
 
 _LOCK = 0x706C_7072  # "plpr": who leads
 _IDLE = 1.0  # seconds between looks when nothing wakes us: the safety net, and how often others try to lead
-_GATHER = 0.03  # seconds that a busy runner lets events gather: a transaction costs milliseconds, shared by a page
+_BUSY = 20  # events in a page from which a runner lets more of them gather, for all to share the next transaction
+_GATHER = 0.05  # seconds
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class ProjectionRunner:
         self._clock = clock
         self._page = page
         self._leadership = None if alone else Leadership(database, _LOCK)
+        self._remembered: dict[str, int] = {}  # where each stands, as far as we know; the fence knows better
         self._trouble: dict[str, Trouble] = defaultdict(Trouble)
 
     async def prepare(self) -> None:
@@ -115,53 +117,58 @@ class ProjectionRunner:
     # -- one round -----------------------------------------------------------------------------------------------
 
     async def _round(self, stop: asyncio.Event) -> None:
-        if self._leadership and not await asyncio.to_thread(self._leadership.hold):
+        if self._leadership and not self._leadership.sure and not await asyncio.to_thread(self._leadership.hold):
             await _pause(stop, _IDLE)
-        elif await self._advance_all():
-            await _pause(stop, _GATHER)
+        elif moved := await self._advance_all():
+            if moved >= _BUSY:
+                await _pause(stop, _GATHER)
         else:
-            waiting = asyncio.create_task(self._ledger.wait(max((await self._known()).values(), default=0), _IDLE))
+            self._remembered = dict(await self._known())
+            waiting = asyncio.create_task(self._ledger.wait(max(self._remembered.values(), default=0), _IDLE))
             await _first(waiting, asyncio.create_task(stop.wait()))
 
-    async def _advance_all(self) -> bool:
-        """One page for each group that stands at the same position. Whether any moved."""
+    async def _advance_all(self) -> int:
+        """One page for each group that stands at the same position. How many events were folded."""
         groups: dict[int, list[Projection]] = defaultdict(list)
-        for name, position in (await self._known()).items():
+        if not self._remembered:
+            self._remembered = dict(await self._known())
+        for name, position in self._remembered.items():
             if self._trouble[name].over():
                 groups[position].append(self._projections[name])
-        moved = [await self._advance(group, position) for position, group in groups.items()]
-        return any(moved)
+        return sum([await self._advance(group, position) for position, group in groups.items()])
 
-    async def _advance(self, group: Sequence[Projection], position: int) -> bool:
+    async def _advance(self, group: Sequence[Projection], position: int) -> int:
         page = await self._ledger.read(position, self._page)
         if not page:
-            return False
+            return 0
         try:
             await self._commit(group, position, page)
         except StoreUnavailable:
+            self._remembered = {}
             raise
         except Overtaken:
-            return True  # somebody else did the work; go on from there
+            self._remembered = {}  # somebody else did the work; go on from there
         except Exception as error:  # noqa: BLE001 (a fold may fail in any way; it is recorded, and holds only itself)
             return await self._isolate(group, position, page, error)
-        return True
+        return len(page)
 
     async def _isolate(
         self, group: Sequence[Projection], position: int, page: Sequence[Recorded], error: Exception
-    ) -> bool:
+    ) -> int:
         if len(group) > 1:
-            return any([await self._advance([projection], position) for projection in group])
+            return sum([await self._advance([projection], position) for projection in group])
         (projection,) = group
         what = f"{type(error).__name__} between positions {position + 1} and {page[-1].position}"
         if self._trouble[projection.name].begin(what):
             _log.error("The read model %s is held: %s", projection.name, what)
             await self._database.tell(record_error, projection, what)
-        return False
+        return 0
 
     async def _commit(self, group: Sequence[Projection], position: int, page: Sequence[Recorded]) -> None:
         await self._database.tell(self._fold, group, position, page)
         for projection in group:
             self._trouble.pop(projection.name, None)
+            self._remembered[projection.name] = page[-1].position
         self._wakeups.projections.notify()
 
     def _fold(

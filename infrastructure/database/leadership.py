@@ -1,8 +1,12 @@
 """One leader among many processes, held as a PostgreSQL session lock: it vanishes with its holder."""
 
+import time
+
 import psycopg
 
 from infrastructure.database.engines import Database, libpq_url
+
+_SURE = 1.0  # seconds between two questions to the database
 
 
 class Leadership:
@@ -13,11 +17,18 @@ class Leadership:
         self._key = key
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._leading = False
+        self._asked_at = 0.0
+
+    @property
+    def sure(self) -> bool:
+        """Whether we led a moment ago. Should that be wrong by now, the positions still are a fence."""
+        return self._leading and time.monotonic() < self._asked_at + _SURE
 
     def hold(self) -> bool:
         """Whether we lead: take the lock when it is free, make sure that its connection lives when we have it."""
         if self._url is None:
             return True
+        self._asked_at = time.monotonic()
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
