@@ -58,8 +58,8 @@ def mailbox(name: str, address: str, *, smtputf8: bool) -> str:
     name, address = clean(name), clean(address)
     written = ascii_address(address)
     if written is None and not smtputf8:
-        return f"{_phrase(f'{name} {address}'.strip())} :;"
-    return f"{_phrase(name)} <{written or address}>" if name else written or address
+        return _followed(_phrase(f"{name} {address}".strip()), ":;")
+    return _followed(_phrase(name), f"<{written or address}>") if name else written or address
 
 
 def parameter(name: str, value: str) -> str:
@@ -91,6 +91,13 @@ def _phrase(text: str) -> str:
     if len(text) > _FOLD_AT or not text.isascii() or "=?" in text:
         return _encoded(text, len("Reply-To: "))
     return text if _ATOMS.fullmatch(text) else f'"{_quoted(text)}"'
+
+
+def _followed(phrase: str, rest: str) -> str:
+    """`phrase rest`, on two lines where one would be too long for encoded words (RFC 2047 section 2)."""
+    last = phrase.rpartition("\r\n")[2]
+    fits = len("Reply-To: ") + len(last) + len(f" {rest},") <= _FOLD_AT
+    return f"{phrase} {rest}" if fits else f"{phrase}\r\n {rest}"
 
 
 def _quoted(text: str) -> str:

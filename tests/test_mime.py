@@ -144,6 +144,22 @@ def test_names_come_through(short: str, long: str) -> None:
     assert mailboxes(raw, "To") == [(long, "ada@example.com"), (short, "bob@example.com")]
 
 
+@settings(deadline=None)
+@given(st.text(_PRINTED, min_size=1, max_size=120), st.integers(1, 60))
+def test_encoded_words_hold_whole_characters_on_short_lines(text: str, length: int) -> None:
+    """RFC 2047 section 2: at most 75 characters a word and 76 a line; each word can be decoded on its own."""
+    people = [f"{'a' * length}@{kind}.example" for kind in ("to", "cc")]
+    raw = build_mime(outgoing(people, names=[text, text], subject=text), [])
+    for line in raw.partition(b"\r\n\r\n")[0].decode().split("\r\n"):
+        words = re.findall(r"=\?utf-8\?[bq]\?[^? ]*\?=", line)
+        assert not words or len(line) <= 76
+        for word in words:
+            assert len(word) <= 75
+            (data, charset), *more = decode_header(word)
+            assert data.decode(charset or "ascii")
+            assert not more
+
+
 def mailboxes(raw: bytes, name: str) -> list[tuple[str, str]]:
     """Through the old parser: the new one keeps the space between two encoded words of a name."""
     written = getaddresses([BytesParser(policy=policy.compat32).parsebytes(raw)[name]])
