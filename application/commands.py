@@ -162,13 +162,11 @@ class SendEmail(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> "SendEmail":
         if len(self.to) + len(self.cc) + len(self.bcc) > MAX_RECIPIENTS:
-            raise PydanticCustomError(
-                "too_many_recipients", "to, cc and bcc together must not name more than 50 recipients"
-            )
+            raise PydanticCustomError("too_many_recipients", "must not name over 50 recipients, cc and bcc included")
         if not self.html and not self.text:
-            raise PydanticCustomError("missing_body", "either html or text is needed")
+            raise PydanticCustomError("missing_body", "or text is needed")
         if sum(attachment.decoded_size for attachment in self.attachments) > MAX_ATTACHMENT_BYTES:
-            raise PydanticCustomError("attachments_too_large", "attachments must not be larger than 40 MB in all")
+            raise PydanticCustomError("attachments_too_large", "must not be larger than 40 MB in all")
         return self
 
 

@@ -21,7 +21,7 @@ class EmailFilter:
     tenant: str
     status: EmailStatus | None = None
     recipient: str | None = None
-    tag: tuple[str, str] | None = None
+    tag: tuple[str, str | None] | None = None  # name and value; None for any value
     since: datetime | None = None  # accepted at or after
     until: datetime | None = None  # accepted before
     limit: int = 20

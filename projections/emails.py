@@ -131,7 +131,9 @@ def _accepted(position: int, event: e.EmailQueued) -> rows.Row:
 
 
 def _terms(position: int, event: e.EmailQueued) -> Iterable[rows.Row]:
-    terms = {recipient_term(r.address) for r in event.recipients} | {tag_term(t.name, t.value) for t in event.tags}
+    terms = {recipient_term(r.address) for r in event.recipients}
+    for tag in event.tags:
+        terms |= {tag_term(tag.name), tag_term(tag.name, tag.value)}
     return [(event.tenant, term, position) for term in terms]
 
 
@@ -150,8 +152,9 @@ def recipient_term(address: str) -> str:
     return f"r:{address.casefold()}"
 
 
-def tag_term(name: str, value: str) -> str:
-    return f"t:{name}={value}"
+def tag_term(name: str, value: str | None = None) -> str:
+    """Of the tag, or of its name whatever its value. Neither can hold an equals sign."""
+    return f"t:{name}" if value is None else f"t:{name}={value}"
 
 
 PROJECTION = Projection("emails", 1, tables, fold)

@@ -29,8 +29,8 @@ def _address(value: str) -> str:
 
 def _tag(value: str) -> str:
     name, colon, label = value.partition(":")
-    if not name or not colon or not label:
-        raise PydanticCustomError("tag", "must be written name:value")
+    if not name or (colon and not label):
+        raise PydanticCustomError("tag", "must be written name:value, or name for any value")
     return value
 
 
@@ -42,9 +42,10 @@ class EmailQuery(query.Query):
     before: Annotated[UUID | None, Field(description="An email's id: the page of those newer than it.")] = None
     status: EmailStatus | None = None
     recipient: Annotated[query.Text, AfterValidator(_address)] | None = None
-    tag: Annotated[Annotated[query.Text, AfterValidator(_tag)] | None, Field(description="A tag, as `name:value`.")] = (
-        None
-    )
+    tag: Annotated[
+        Annotated[query.Text, AfterValidator(_tag)] | None,
+        Field(description="A tag, as name:value, or as name alone for any value."),
+    ] = None
     since: Annotated[query.Moment | None, Field(description="Accepted at this time or later.")] = None
     until: Annotated[query.Moment | None, Field(description="Accepted before this time.")] = None
 
@@ -65,7 +66,7 @@ def _filter(wanted: EmailQuery, tenant: str) -> EmailFilter:
         tenant=tenant,
         status=wanted.status,
         recipient=wanted.recipient,
-        tag=(name, value) if name else None,
+        tag=(name, value or None) if name else None,
         since=wanted.since,
         until=wanted.until,
         limit=wanted.limit,

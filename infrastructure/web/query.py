@@ -13,6 +13,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
+from pydantic_core import PydanticKnownError
 
 from application.fields import NO_NUL
 from infrastructure.web.body import invalid
@@ -22,6 +23,7 @@ from infrastructure.web.operation import Call
 Q = TypeVar("Q", bound="Query")
 
 _MOST = 50  # parameters
+_NUMBER = re.compile(r"\s*[-+]?[\d._]+(e[-+]?\d+)?\s*", re.IGNORECASE)
 _LOST_PLUS = re.compile(r" (\d\d:?\d\d)$")
 
 
@@ -30,7 +32,15 @@ def lost_plus(value: str) -> str:
     return _LOST_PLUS.sub(r"+\1", value)
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(lambda value: lost_plus(str(value)))]
+def _written_out(value: object) -> str:
+    """Not a bare number: pydantic would take 2026 for seconds since 1970."""
+    text = lost_plus(str(value))
+    if _NUMBER.fullmatch(text):
+        raise PydanticKnownError("datetime_parsing", {"error": "a number"})
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Position = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=600), NO_NUL]
 

@@ -18,7 +18,7 @@ from infrastructure.web.views import (
 
 _ONCE, _REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
 _POSITION, _WAIT = "Postledger-Position", "Postledger-Wait-For"
-_STREAM, _OPENAPI, _HTML = "text/event-stream", "application/vnd.oai.openapi+json;version=3.1", "text/html"
+_STREAM, _JSON, _HTML = "text/event-stream", "application/json", "text/html"
 
 ROUTES: tuple[Operation, ...] = (
     Operation(
@@ -80,6 +80,6 @@ ROUTES: tuple[Operation, ...] = (
     ),
     Operation("GET", "/healthz", health.alive, "Ask whether the process is alive", Health, open=True),
     Operation("GET", "/readyz", health.ready, "Ask whether the service is ready", Readiness, open=True),
-    Operation("GET", "/openapi.json", documentation.openapi, "Get this description", _OPENAPI, open=True),
+    Operation("GET", "/openapi.json", documentation.openapi, "Get this description", _JSON, open=True),
     Operation("GET", "/docs", documentation.docs, "Read this description", _HTML, open=True),
 )

@@ -72,6 +72,7 @@ def test_lists_are_newest_first_and_paged_both_ways(filled: Filled) -> None:
         ({"recipient": ADA, "limit": 2}, ["No. 7", "No. 5"]),
         ({"tag": ("kind", "invoice"), "recipient": BOB}, ["No. 5"]),
         ({"tag": ("kind", "welcome")}, []),
+        ({"tag": ("kind", None), "recipient": BOB}, ["No. 5"]),
         ({"since": NOW + timedelta(minutes=4), "until": NOW + timedelta(minutes=7)}, ["No. 6", "No. 4"]),
     ],
 )

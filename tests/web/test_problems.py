@@ -98,6 +98,7 @@ def test_a_missing_field_is_resends_missing_required_field(api: Api, fields: dic
     problem = api.post("/emails", json=email(**fields)).json()
     assert (problem["status"], problem["name"]) == (422, "missing_required_field")
     assert problem["errors"][0]["field"] == field
+    assert problem["detail"].endswith(" is needed")
 
 
 def test_attachments_of_over_40_mb_in_all_are_refused() -> None:
