@@ -110,6 +110,21 @@ def test_only_old_blobs_are_deleted(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_store_that_is_away_has_not_lost_its_blobs(tmp_path: Path) -> None:
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    blobs = FilesystemBlobs(store)
+    sha256, _ = asyncio.run(blobs.put(stream(b"data")))
+    store.rename(elsewhere)
+    with pytest.raises(BlobStoreUnavailable):
+        asyncio.run(blobs.get(sha256))
+    store.mkdir()  # an empty mount point
+    with pytest.raises(BlobStoreUnavailable):
+        asyncio.run(blobs.get(sha256))
+    store.rmdir()
+    elsewhere.rename(store)
+    assert asyncio.run(blobs.get(sha256)) == b"data"
+
+
 @pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n", "/" * 64])
 def test_what_is_no_hash_is_never_a_path(tmp_path: Path, name: str) -> None:
     blobs = FilesystemBlobs(tmp_path)

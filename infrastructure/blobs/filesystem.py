@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENOUGH = 1 << 20  # bytes gathered before they are worth a trip to a thread; most attachments need one trip in all
 _STALE = 24 * 3600.0  # seconds after which a temporary file belongs to a process that died
+_LOCK = ".lock"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -102,9 +103,12 @@ class _Shelf:
         self._make_durable(path.parent)
 
     def read(self, sha256: str) -> bytes:
+        path = self._path(sha256)
         try:
-            return self._path(sha256).read_bytes()
+            return path.read_bytes()
         except FileNotFoundError:
+            # Every put leaves the lock file. Without it this is not the store, but where it should be mounted.
+            os.stat(self._directory / _LOCK)
             raise BlobMissing from None
 
     def prefixes(self) -> list[str]:
@@ -136,7 +140,7 @@ class _Shelf:
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
         self._directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, how)
             yield
