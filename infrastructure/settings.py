@@ -23,7 +23,10 @@ _WHY_UNSAFE = (
 )
 _TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # what the library takes for yes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a provider or a tenant
-_VALUE_ERROR = "Value error, "  # how pydantic begins the message of a ValueError
+_WORDS: Mapping[str, str] = {  # for what pydantic says in a programmer's words
+    "time_delta_parsing": "must be a duration: seconds, or ISO 8601 such as PT15M",
+    "extra_forbidden": "is not a setting; remove it or check its spelling",
+}
 
 
 class SettingsError(Exception):
@@ -148,7 +151,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        lines = [f"{variable(*e['loc'])}: {e['msg'].removeprefix(_VALUE_ERROR)}" for e in error.errors()]
+        lines = [f"{variable(*e['loc'])}: {_WORDS.get(e['type']) or _said(e['msg'])}" for e in error.errors()]
         raise SettingsError("\n".join(lines)) from None
     except ValueError:  # the TOML parser's, whose message may quote the file
         raise SettingsError("postledger.toml: is not a TOML file") from None
@@ -169,6 +172,10 @@ def child_environment(values: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process of ours that is to run with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return {**kept, **{variable(name): value for name, value in values.items()}}
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")  # how pydantic begins the message of a ValueError
 
 
 def _is_unsafe(name: str, value: str) -> bool:

@@ -43,9 +43,10 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_every_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    message = _refused(monkeypatch, {"POSTLEDGER_PORT": "no", "POSTLEDGER_LEASE": "PT0S"})
+    message = _refused(monkeypatch, {"POSTLEDGER_PORT": "no", "POSTLEDGER_LEASE": "PT0S", "POSTLEDGER_POLL": "soon"})
     assert "POSTLEDGER_PORT: " in message
     assert "POSTLEDGER_LEASE: must be longer than nothing" in message
+    assert "POSTLEDGER_POLL: must be a duration" in message
 
 
 @pytest.mark.parametrize(

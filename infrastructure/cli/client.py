@@ -17,6 +17,7 @@ _ADVICE: Mapping[int, tuple[int, str]] = {
     401: (USAGE, "Give the service's key with --api-key-file, or set POSTLEDGER_API_KEY."),
     403: (USAGE, "Is this the key of the service at that address? See --api-key-file and --url."),
     404: (NOT_FOUND, "Are the id, and the service asked (--url), the right ones?"),
+    422: (USAGE, ""),
     503: (UNREACHABLE, "It will be back; `postledger doctor` tells what is away."),
 }
 

@@ -13,6 +13,7 @@ import httpx2
 from rich.text import Text
 from sqlalchemy import Connection, text
 
+from application.errors import StoreUnavailable
 from infrastructure.bootstrap import System, bootstrap, now
 from infrastructure.cli import display
 from infrastructure.cli.client import service_url
@@ -100,6 +101,8 @@ async def _look(check: Check) -> Finding:
         return Finding(check.name, True, await asyncio.wait_for(check.look(), _PATIENCE))
     except _Wrong as wrong:
         return Finding(check.name, False, str(wrong), check.advice)
+    except StoreUnavailable:
+        return Finding(check.name, False, "the database cannot be reached", check.advice)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what the check was to find out
         return Finding(check.name, False, type(error).__name__, check.advice)
 

@@ -61,7 +61,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         advice = "Stop what listens there, or choose another with --port (0 takes a free one)."
-        raise Failure(f"Cannot listen on {host}:{port}: {error.strerror}.", advice) from None
+        reason = (error.strerror or type(error).__name__).partition(" (")[0]  # create_server says the address again
+        raise Failure(f"Cannot listen on {host}:{port}: {reason}.", advice) from None
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def test_waiting_for_an_email_that_bounces_fails(service: RunningService) -> Non
 
 def test_a_refused_field_is_named(service: RunningService) -> None:
     sent = service.run("send", "--to", "not an address", *FROM)
-    assert sent.returncode == 1
+    assert sent.returncode == 2
     assert "to[0]" in sent.stderr
     assert sent.stdout == ""
 

@@ -67,8 +67,10 @@ def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, service: Runni
     (tmp_path / "var/api-key").chmod(0o644)
     settings = {"database_url": "postgresql://nobody@127.0.0.1:9/none", "databse_url": "x", "port": "0"}
     told = run(tmp_path, "doctor", settings=settings)
+    findings = {f["check"]: f["found"] for f in json.loads(told.stdout)}
     wrong = {f["check"]: f["advice"] for f in json.loads(told.stdout) if not f["fine"]}
     assert told.returncode == 1
+    assert findings["database and schema"] == "the database cannot be reached"
     assert {"settings", "database and schema", "API key"} <= set(wrong)
     assert all(wrong.values())
 

@@ -64,7 +64,7 @@ def test_roles_need_postgresql(tmp_path: Path) -> None:
 def test_a_taken_port_is_told_before_anything_is_done(tmp_path: Path, service: RunningService) -> None:
     refused = run(tmp_path, "serve", "--port", service.url.rpartition(":")[2])
     assert refused.returncode == 1
-    assert "Cannot listen on" in refused.stderr
+    assert f"Cannot listen on {service.url.removeprefix('http://')}: Address already in use.\n" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
