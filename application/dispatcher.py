@@ -56,7 +56,7 @@ class Dispatcher:
         # Waiting for half of the places keeps claims, and the commits behind them, few and large under load.
         if free < self._enough:
             self._room.clear()
-            await self._room.wait()
+            await _first(self._room.wait(), stop.wait())
             return
         asked_at = time.monotonic()
         try:
@@ -91,10 +91,7 @@ class Dispatcher:
                 timeout = min(timeout, max(0.0, (due - self._clock()).total_seconds()))
         except StoreUnavailable:
             pass
-        waits = [asyncio.ensure_future(self._queue.wait(timeout)), asyncio.ensure_future(stop.wait())]
-        _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in pending:
-            wait.cancel()
+        await _first(self._queue.wait(timeout), stop.wait())
 
     async def _drain(self) -> None:
         if self._in_flight:
@@ -117,3 +114,11 @@ class Dispatcher:
             for email_id in extended:
                 if email_id in self._held_until:
                     self._held_until[email_id] = asked_at + lease
+
+
+async def _first(*waits: Awaitable[object]) -> None:
+    """Until one of them is over; the others are given up."""
+    futures = [asyncio.ensure_future(wait) for wait in waits]
+    _, pending = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    for future in pending:
+        future.cancel()

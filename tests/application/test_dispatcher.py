@@ -174,7 +174,8 @@ def test_a_graceful_stop_finishes_what_is_in_flight(play: Play) -> None:
     play(scenario)
 
 
-def test_what_outlasts_the_drain_is_left_in_doubt_and_taken_over(play: Play) -> None:
+@pytest.mark.parametrize("concurrency", [1, 16], ids=["busy", "with room to spare"])
+def test_what_outlasts_the_drain_is_left_in_doubt_and_taken_over(play: Play, concurrency: int) -> None:
     async def scenario(floor: Floor) -> None:
         called = asyncio.Event()
 
@@ -184,7 +185,7 @@ def test_what_outlasts_the_drain_is_left_in_doubt_and_taken_over(play: Play) -> 
             return accepted(message)
 
         stop = asyncio.Event()
-        first = floor.dispatcher("one", ScriptedProvider(for_ever), lease=0.6, drain=0.05)
+        first = floor.dispatcher("one", ScriptedProvider(for_ever), lease=0.6, concurrency=concurrency, drain=0.05)
         running = asyncio.create_task(first.run(stop))
         (id,) = await floor.accept(1)
         await called.wait()
