@@ -118,8 +118,8 @@ def _who(data: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
 
 def _name(recipient_id: str, names: Mapping[str, str]) -> str:
-    """An address where it is known; a single event does not tell it."""
-    return names.get(recipient_id) or f"recipient {str(recipient_id)[:8]}"
+    """An address where it is known; a single event does not tell it. Ids of one email differ at their ends."""
+    return names.get(recipient_id) or f"recipient {str(recipient_id)[-8:]}"
 
 
 def _said(value: Any) -> Any:
