@@ -1,43 +1,21 @@
 """Emails as a provider is given them, for the tests of adapters."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from application.errors import BlobMissing
 from application.ports import OutgoingMessage
 from domain.address import Mailbox, normalise
 from domain.content import Content, content_ref
 from domain.delivery import DeliveryPolicy
 from domain.events import AttachmentRef, EmailDeliveryStarted, EmailQueued, Recipient
 from domain.ids import recipient_id
+from tests.providers_fake import MemoryBlobs
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 EMAIL_ID = UUID("0195f3a0-0000-7000-8000-000000000001")
 _BOOKKEEPING = {"occurred_at": NOW, "tenant": "default", "actor": "api:test", "correlation_id": EMAIL_ID}
-
-
-class FewBlobs:
-    """A BlobStore over a dict, for reading only."""
-
-    def __init__(self, blobs: dict[str, bytes]) -> None:
-        self.blobs = blobs
-
-    async def put(self, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
-        raise NotImplementedError
-
-    async def get(self, sha256: str) -> bytes:
-        if sha256 not in self.blobs:
-            raise BlobMissing
-        return self.blobs[sha256]
-
-    async def list(self) -> AsyncIterator[tuple[str, datetime]]:
-        for sha256 in self.blobs:
-            yield sha256, NOW
-
-    async def delete(self, sha256: str, unless_put_after: datetime) -> bool:
-        raise NotImplementedError
 
 
 def attach(
@@ -102,5 +80,5 @@ def outgoing(
         recipients=tuple(recipient.id for recipient in recipients),
         deadline=NOW + timedelta(minutes=15),
     )
-    blobs = FewBlobs({reference.sha256: data for reference, data in attachments})
+    blobs = MemoryBlobs(NOW, *(data for _, data in attachments))
     return OutgoingMessage(email=email, attempt=started, content=content, date=NOW, blobs=blobs)

@@ -51,9 +51,9 @@ class ScriptedProvider:
 class MemoryBlobs:
     """Implements the port BlobStore in a dictionary."""
 
-    def __init__(self, now: datetime = datetime(2026, 3, 1, tzinfo=UTC)) -> None:
+    def __init__(self, now: datetime = datetime(2026, 3, 1, tzinfo=UTC), *blobs: bytes) -> None:
         self.now = now
-        self._blobs: dict[str, tuple[bytes, datetime]] = {}
+        self._blobs: dict[str, tuple[bytes, datetime]] = {hashlib.sha256(b).hexdigest(): (b, now) for b in blobs}
 
     async def put(self, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
         data = b"".join([chunk async for chunk in chunks])
