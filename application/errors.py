@@ -73,3 +73,26 @@ class ReadModelBehind(ApplicationError):
     """The read model has not reached the position you asked to wait for. Try again."""
 
     code = "read_model_behind"
+
+
+class Untrusted(ApplicationError):
+    """This delivery does not prove that it comes from the provider."""
+
+    code = "untrusted"
+
+    def __init__(self, reason: str) -> None:
+        """`reason` is one word for a metric: `bad_signature`, `stale`, `replayed`, `missing_header` …"""
+        super().__init__()
+        self.reason = reason
+
+
+class VerificationUnavailable(ApplicationError):
+    """Whether this delivery is genuine cannot be told right now. Try again."""
+
+    code = "verification_unavailable"
+
+
+class ProviderTrouble(ApplicationError):
+    """The provider did not answer as it should."""
+
+    code = "provider_trouble"

@@ -1,14 +1,15 @@
 """The roles that the outside has to play, as Protocols. Adapters live in `infrastructure`."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from domain.answer import Answer
 from domain.content import Content
 from domain.events import AttachmentRef, EmailDeliveryStarted, EmailQueued, Event, Recipient
+from domain.feedback import Feedback
 
 Clock = Callable[[], datetime]  # an aware UTC datetime
 Chance = Callable[[], float]  # a number in [0, 1)
@@ -79,6 +80,10 @@ class BlobStore(Protocol):
         """The bytes. Raises BlobMissing."""
         ...
 
+    def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        """The bytes in chunks of some 64 KiB. Raises BlobMissing before the first."""
+        ...
+
     def list(self) -> AsyncIterator[tuple[str, datetime]]:
         """Every blob with the time of its last put."""
         ...
@@ -97,11 +102,12 @@ class OutgoingMessage:
     content: Content
     date: datetime  # the Date header: fixed when the email became due
     blobs: BlobStore
+    only: frozenset[UUID] | None = None  # of the attempt's recipients, those whose fate is still to be found out
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
         """Those to reach in this attempt: the envelope, not the headers."""
-        wanted = set(self.attempt.recipients)
+        wanted = self.only if self.only is not None else set(self.attempt.recipients)
         return tuple(r for r in self.email.recipients if r.id in wanted)
 
     @property
@@ -111,6 +117,10 @@ class OutgoingMessage:
 
     async def read(self, attachment: AttachmentRef) -> bytes:
         return await self.blobs.get(attachment.sha256)
+
+    def stream(self, attachment: AttachmentRef) -> AsyncIterator[bytes]:
+        """The bytes, a chunk at a time. Raises BlobMissing before the first."""
+        return self.blobs.stream(attachment.sha256)
 
 
 def message_id(email: EmailQueued) -> str:
@@ -122,7 +132,8 @@ def message_id(email: EmailQueued) -> str:
 class EmailProvider(Protocol):
     """One way to send email. `send` never raises for what a provider or network may do: that is an Answer."""
 
-    name: str
+    name: str  # as configured
+    separate: bool  # whether each recipient gets a call, and a message id, of its own
 
     async def send(self, message: OutgoingMessage) -> Answer: ...
 
@@ -135,6 +146,63 @@ class EmailProvider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A delivery that claims to come from a provider: a webhook call, a queue's message, a bounce."""
+
+    headers: Mapping[str, str] = field(repr=False)  # names in lower case
+    body: bytes = field(repr=False)
+    received_at: datetime
+
+
+class FeedbackSource(Protocol):
+    """A provider that tells what became of a message. Most EmailProviders are one as well."""
+
+    name: str
+
+    async def verify(self, hook: Hook) -> str:
+        """Make sure that the provider sent this, before anything in it is believed.
+
+        Returns the key of the delivery, the same for every repetition of it by the provider. Raises Untrusted, and
+        VerificationUnavailable when it cannot be told now.
+        """
+        ...
+
+    def translate(self, hook: Hook) -> Sequence[Feedback]:
+        """What a verified delivery says. Pure; never raises: what it cannot read is one Feedback, IGNORED."""
+        ...
+
+    async def follow_up(self, hook: Hook) -> None:
+        """Do what a stored delivery asks for besides being recorded, such as confirming a subscription."""
+        ...
+
+
+class SuppressionList(Protocol):
+    """Who must not be sent to."""
+
+    async def rules(self, tenant: str, stream: str, addresses: Sequence[str]) -> Mapping[str, str]:
+        """Of these addresses, those that no mail of this stream may go to, each with the rule that says so."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSuppression:
+    """An entry of a provider's own suppression list."""
+
+    address: str = field(repr=False)
+    cause: Literal["bounce", "complaint", "unsubscribe", "manual", "invalid"]
+    listed_at: datetime | None = None
+    words: str = field(default="", repr=False)
+
+
+class SuppressionSource(Protocol):
+    """A provider whose suppression list can be read."""
+
+    def suppressions(self) -> AsyncIterator[ListedSuppression]:
+        """The whole list, page by page. Raises ProviderTrouble."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from domain.delivery import ErrorClass
 class RecipientReport:
     """One thing a provider says about one recipient, ready to become an event of class `kind`.
 
-    `details` are that event's own fields (bounce class, statuses, url …).
+    `details` are that event's own fields (bounce class, statuses, url …). `keys` tell it from every other report about
+    the same recipient; `raw` is the inbox entry it was translated from.
     """
 
     kind: type[e.RecipientEvent]
@@ -24,6 +25,8 @@ class RecipientReport:
     provider_event_id: str | None = None
     provider_message_id: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    keys: tuple[str, ...] = ()
+    raw: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,13 @@ class Answer:
 
     `messages` names the recipients the provider took, each with the provider's id for it. `put_off` are those to try
     again. `reports` are final words about single recipients that came in the same answer, refusals among them.
-    `error_class` says why it did not work for the put-off, or for all when nothing was taken; UNKNOWN means in doubt.
+    `error_class` says why it did not work for the put-off, or for all when nothing was taken; UNKNOWN means in doubt:
+    for those in `doubtful`, or when it names none for all of whom nothing else is said.
     """
 
     messages: tuple[e.ProviderMessage, ...] = ()
     put_off: tuple[UUID, ...] = ()
+    doubtful: tuple[UUID, ...] = ()
     reports: tuple[RecipientReport, ...] = ()
     error_class: ErrorClass | None = None
     reason: str | None = None

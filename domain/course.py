@@ -7,7 +7,8 @@ from uuid import UUID
 
 from domain import events as e
 from domain.answer import RecipientReport
-from domain.standing import EmailStatus, Standing
+from domain.standing import Standing
+from domain.status import EmailStatus
 
 
 class Course:

@@ -14,7 +14,7 @@ from domain.delivery import ErrorClass, GiveUp, Trouble, after_trouble
 from domain.draft import Draft
 from domain.errors import NotAllowedInThisState
 from domain.ids import uuid7
-from domain.standing import EmailStatus
+from domain.status import EmailStatus
 
 _WAITING = frozenset({EmailStatus.SCHEDULED, EmailStatus.QUEUED, EmailStatus.DEFERRED})
 _REQUEUEABLE = frozenset(

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from domain.address import Mailbox
 from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.personal import PersonalMap, PersonalStr
+from domain.status import RecipientStatus
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -165,6 +166,7 @@ class EmailDeliveryStarted(Event):
     provider: str
     token: str  # our idempotency token; the same for every attempt of one email
     route: str  # why this provider
+    separate: bool = False  # whether each recipient has a call of its own, which may fail alone
     recipients: tuple[UUID, ...]
     deadline: AwareDatetime  # without an outcome by then, the attempt is in doubt
 
@@ -177,7 +179,7 @@ class EmailDispatched(Event):
     provider: str
     messages: tuple[ProviderMessage, ...]
     refused: tuple[UUID, ...] = ()  # each has its own EmailRecipientDeliveryFailed in the same commit
-    put_off: tuple[UUID, ...] = ()  # an EmailDeliveryDeferred for these follows in the same commit
+    put_off: tuple[UUID, ...] = ()  # what becomes of these (put off, or in doubt) follows in the same commit
     words: ProviderWords = ""
 
 
@@ -234,6 +236,7 @@ class EmailDeliveryResolved(Event):
     recipients: tuple[UUID, ...]
     messages: tuple[ProviderMessage, ...] = ()
     put_off: tuple[UUID, ...] = ()  # still to be sent to, now
+    doubtful: tuple[UUID, ...] = ()  # of whom the same attempt is still in doubt
     reason: PersonalStr = ""
 
 
@@ -253,6 +256,22 @@ class EmailContentPurged(Event):
     reason: str
 
 
+class Correction(BaseModel):
+    """An earlier event of the same recipient was a mistranslation: it no longer counts.
+
+    What follows is where the recipient stands without it, before the event that carries this correction.
+    """
+
+    model_config = _FROZEN
+
+    event_id: UUID
+    status: RecipientStatus
+    at: AwareDatetime | None = None
+    opened_at: AwareDatetime | None = None
+    clicked_at: AwareDatetime | None = None
+    unsubscribed_at: AwareDatetime | None = None
+
+
 class RecipientEvent(Event):
     """What a provider reported about one recipient."""
 
@@ -261,6 +280,9 @@ class RecipientEvent(Event):
     provider_at: AwareDatetime  # the provider's clock; states fold by this, never by arrival
     provider_event_id: str | None = None
     provider_message_id: str | None = None
+    keys: tuple[str, ...] = ()  # what tells it from other reports about the same recipient
+    raw: UUID | None = None  # the inbox entry with the provider's own words
+    corrects: Correction | None = None
 
 
 class EmailRecipientDelivered(RecipientEvent):
@@ -280,10 +302,10 @@ class EmailRecipientDeferred(RecipientEvent):
 
 
 class EmailRecipientDeliveryFailed(RecipientEvent):
-    """It bounced for this recipient."""
+    """It bounced for this recipient, or the provider refused it after all."""
 
     TYPE = "email.recipient_delivery_failed"
-    bounce_class: BounceClass
+    bounce_class: BounceClass | None = None  # None: no bounce, it never left the provider
     reason: str | None = None
     smtp_status: int | None = None
     enhanced_status: str | None = None
@@ -319,6 +341,62 @@ class EmailRecipientUnsubscribed(RecipientEvent):
     scope: str | None = None
 
 
+class EmailRecipientResubscribed(RecipientEvent):
+    """The recipient wants to hear from us again."""
+
+    TYPE = "email.recipient_resubscribed"
+    scope: str | None = None
+
+
+class EmailRecipientReportWithdrawn(RecipientEvent):
+    """An earlier report about this recipient was a mistranslation, and what was said means nothing for delivery."""
+
+    TYPE = "email.recipient_report_withdrawn"
+    provider_type: str  # the provider's own word
+
+
+class EmailFeedbackUnattributed(Event):
+    """A provider said something about the email without naming the recipient. It is kept, and never guessed whose."""
+
+    TYPE = "email.feedback_unattributed"
+    kind: str  # our word for it, as in domain.feedback
+    provider: str
+    provider_at: AwareDatetime
+    provider_event_id: str | None = None
+    provider_message_id: str | None = None
+    keys: tuple[str, ...] = ()
+    raw: UUID | None = None
+    bounce_class: BounceClass | None = None
+    reason: str | None = None
+    words: ProviderWords = ""
+    url: PersonalStr | None = None
+
+
+class SuppressionAdded(Event):
+    """Nothing is sent to this address any more, or no mail of one stream. A stream of its own per tenant and address."""
+
+    TYPE = "suppression.added"
+    address: PersonalStr
+    scope: str  # `*` for all mail, or the name of a mail stream
+    rule: str  # hard_bounce, complaint, unsubscribe, provider_list, manual
+    source: str  # who says so: `provider:NAME`, `api:KEYNAME`, `operator:NAME`
+    reason: PersonalStr = ""
+    email_id: UUID | None = None  # the email that led to it
+    cause: UUID | None = None  # the event that led to it
+
+
+class SuppressionRemoved(Event):
+    """This address may be sent to again."""
+
+    TYPE = "suppression.removed"
+    address: PersonalStr
+    scope: str
+    rule: str  # manual, resubscribed, corrected
+    source: str
+    reason: PersonalStr = ""
+    cause: UUID | None = None
+
+
 EVENTS: tuple[type[Event], ...] = (
     EmailQueued,
     EmailRescheduled,
@@ -340,4 +418,9 @@ EVENTS: tuple[type[Event], ...] = (
     EmailRecipientClicked,
     EmailRecipientComplained,
     EmailRecipientUnsubscribed,
+    EmailRecipientResubscribed,
+    EmailRecipientReportWithdrawn,
+    EmailFeedbackUnattributed,
+    SuppressionAdded,
+    SuppressionRemoved,
 )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -12,36 +11,7 @@ from pydantic import TypeAdapter
 from domain import events as e
 from domain.delivery import ErrorClass
 from domain.personal import PersonalStr
-
-
-class EmailStatus(StrEnum):
-    SCHEDULED = "scheduled"
-    QUEUED = "queued"
-    SENDING = "sending"
-    DEFERRED = "deferred"
-    UNCONFIRMED = "unconfirmed"
-    DISPATCHED = "dispatched"
-    DELIVERED = "delivered"
-    PARTIALLY_DELIVERED = "partially_delivered"
-    BOUNCED = "bounced"
-    SUPPRESSED = "suppressed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
-
-class RecipientStatus(StrEnum):
-    PENDING = "pending"
-    SENT = "sent"
-    DEFERRED = "deferred"
-    DELIVERED = "delivered"
-    SUPPRESSED = "suppressed"
-    BOUNCED = "bounced"
-    COMPLAINED = "complained"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
+from domain.status import EmailStatus, RecipientStatus
 
 # Reports fold by (rank, provider's time, severity), the largest winning: a maximum does not care for order or copies.
 # What the email's own end left behind (failed, cancelled, expired) ranks lowest, so that any report outranks it.

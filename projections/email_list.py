@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from domain.address import address_key
-from domain.standing import EmailStatus
+from domain.status import EmailStatus
 from projections.emails import COUNTS, EMAILS, TERMS, recipient_term, tag_term
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, 
 
 from domain import events as e
 from domain.address import address_key
-from domain.standing import EmailStatus, RecipientStanding, RecipientStatus, Standing
+from domain.standing import RecipientStanding, Standing
+from domain.status import EmailStatus, RecipientStatus
 from projections import rows
 from projections.columns import Id, Instant
 from projections.projection import Events, Projection, Tables

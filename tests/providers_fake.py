@@ -24,6 +24,7 @@ class ScriptedProvider:
 
     def __init__(self, *script: Script | Answer | Exception, evidence: Answer | None = None) -> None:
         self.name = "scripted"
+        self.separate = False
         self.sent: list[OutgoingMessage] = []
         self.evidence = evidence
         self._script: Sequence[Script | Answer | Exception] = script or (accepted,)
@@ -65,6 +66,11 @@ class MemoryBlobs:
         if sha256 not in self._blobs:
             raise BlobMissing
         return self._blobs[sha256][0]
+
+    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        data = await self.get(sha256)
+        for start in range(0, len(data), 65_536):
+            yield data[start : start + 65_536]
 
     async def list(self) -> AsyncIterator[tuple[str, datetime]]:
         for sha256, (_, put_at) in list(self._blobs.items()):

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
 from application.errors import BlobMissing, BlobStoreUnavailable
 
@@ -24,6 +24,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENOUGH = 1 << 20  # bytes gathered before they are worth a trip to a thread; most attachments need one trip in all
+_CHUNK = 1 << 16  # bytes read at a time by whoever streams
 _STALE = 24 * 3600.0  # seconds after which a temporary file belongs to a process that died
 _LOCK = ".lock"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +54,14 @@ class FilesystemBlobs:
 
     async def get(self, sha256: str) -> bytes:
         return await _in_thread(self._shelf.read, sha256)
+
+    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        file = await _in_thread(self._shelf.open, sha256)
+        try:
+            while chunk := await _in_thread(file.read, _CHUNK):
+                yield chunk
+        finally:
+            file.close()
 
     async def list(self) -> AsyncIterator[tuple[str, datetime]]:
         for prefix in await _in_thread(self._shelf.prefixes):
@@ -103,9 +112,13 @@ class _Shelf:
         self._make_durable(path.parent)
 
     def read(self, sha256: str) -> bytes:
+        with self.open(sha256) as file:
+            return file.read()
+
+    def open(self, sha256: str) -> BinaryIO:
         path = self._path(sha256)
         try:
-            return path.read_bytes()
+            return path.open("rb")
         except FileNotFoundError:
             # Every put leaves the lock file. Without it this is not the store, but where it should be mounted.
             os.stat(self._directory / _LOCK)

@@ -104,6 +104,8 @@ def act_of(address: str, attempt: int) -> Act:
 class SandboxProvider:
     """An EmailProvider without a network."""
 
+    separate = False
+
     def __init__(self, name: str, directory: Path, clock: Clock) -> None:
         self.name = name
         self._directory = directory

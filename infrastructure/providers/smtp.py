@@ -170,6 +170,8 @@ _Build = Callable[[Mapping[str, str]], Transaction | Classified]  # from what th
 class SmtpProvider:
     """An EmailProvider for one SMTP server."""
 
+    separate = False
+
     def __init__(self, name: str, settings: SmtpSettings, clock: Clock) -> None:
         self.name = name
         self._pool = SmtpPool(settings)

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from application.errors import InvalidField
 from domain.address import normalise
 from domain.errors import InvalidAddress
-from domain.standing import EmailStatus
+from domain.status import EmailStatus
 from infrastructure.web import query, reply
 from infrastructure.web.headers import wait_for_position
 from infrastructure.web.operation import Call

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.events import Priority
-from domain.standing import EmailStatus, RecipientStatus
+from domain.status import EmailStatus, RecipientStatus
 
 
 class View(BaseModel):

@@ -16,7 +16,7 @@ from domain.answer import Answer, RecipientReport
 from domain.delivery import ErrorClass
 from domain.email import Email
 from domain.errors import NotAllowedInThisState
-from domain.standing import EmailStatus
+from domain.status import EmailStatus
 from tests.application.desk import ACME, GLOBEX, Desk, at_the_desk, command
 from tests.samples import LEASE, stamp, taken
 

@@ -18,7 +18,7 @@ from domain import events as e
 from domain.answer import Answer
 from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.email import Email
-from domain.standing import EmailStatus
+from domain.status import EmailStatus
 from infrastructure.ledger.ledger import EventLedger
 from tests.ledger.conftest import open_ledger
 from tests.providers_fake import MemoryBlobs, ScriptedProvider, accepted

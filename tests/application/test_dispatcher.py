@@ -15,7 +15,7 @@ from application.routing import Router
 from domain.answer import Answer
 from domain.email import Email
 from domain.events import EmailDeliveryStarted
-from domain.standing import EmailStatus
+from domain.status import EmailStatus
 from infrastructure.bootstrap import PROJECTIONS, now
 from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups

@@ -11,7 +11,8 @@ import pytest
 
 from application.ports import Recorded, message_id
 from domain.events import EmailDeliveryStarted, EmailDeliveryUnconfirmed, EmailQueued, Event
-from domain.standing import EmailStatus, Standing
+from domain.standing import Standing
+from domain.status import EmailStatus
 from infrastructure.database.engines import Database
 from infrastructure.ledger.ledger import EventLedger
 from projections import email_list

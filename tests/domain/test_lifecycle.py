@@ -11,7 +11,7 @@ from domain import events as e
 from domain.answer import Answer
 from domain.delivery import ErrorClass
 from domain.email import Email, Step
-from domain.standing import EmailStatus
+from domain.status import EmailStatus
 from tests.samples import LEASE, stamp
 from tests.strategies import Life, chances
 

@@ -9,7 +9,7 @@ from domain.answer import Answer, RecipientReport
 from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.email import Email
 from domain.errors import NotAllowedInThisState
-from domain.standing import EmailStatus, RecipientStatus
+from domain.status import EmailStatus, RecipientStatus
 from tests.samples import LEASE, NOW, queued, stamp, taken
 
 HOUR = timedelta(hours=1)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from domain import events as e
 from domain.answer import RecipientReport
 from domain.email import Email
-from domain.standing import EmailStatus
+from domain.status import EmailStatus
 from infrastructure.database.engines import Database
 from projections.activity import timeline
 from projections.email_list import EmailFilter, EmailRow, page

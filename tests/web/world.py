@@ -1,6 +1,5 @@
 """A whole service to ask over HTTP: a real SQLite ledger, real read models, attachments in memory."""
 
-import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from application.change_email import ChangeEmailHandler
 from application.deciding import decide
-from application.errors import BlobMissing, BlobStoreUnavailable
+from application.errors import BlobStoreUnavailable
 from application.ports import Recorded, StoredContent
 from application.send_email import SendEmailHandler
 from domain import events as e
@@ -24,6 +23,7 @@ from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.web.service import Service
 from projections import activity, emails
+from tests.providers_fake import MemoryBlobs
 from tests.samples import LEASE, stamp
 
 KEY, OTHER_KEY = "pl_the-first-tenants-key", "pl_another-tenants-key"
@@ -43,32 +43,15 @@ class Clock:
         self.now += by
 
 
-class MemoryBlobs:
+class BreakableBlobs(MemoryBlobs):
     """A blob store; `away` makes it unavailable."""
 
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-        self.away = False
+    away = False
 
     async def put(self, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
         if self.away:
             raise BlobStoreUnavailable
-        data = b"".join([chunk async for chunk in chunks])
-        sha256 = hashlib.sha256(data).hexdigest()
-        self.kept[sha256] = data
-        return sha256, len(data)
-
-    async def get(self, sha256: str) -> bytes:
-        if sha256 not in self.kept:
-            raise BlobMissing
-        return self.kept[sha256]
-
-    async def list(self) -> AsyncIterator[tuple[str, datetime]]:
-        for sha256 in tuple(self.kept):
-            yield sha256, START
-
-    async def delete(self, sha256: str, unless_put_after: datetime) -> bool:
-        return self.kept.pop(sha256, None) is not None
+        return await super().put(chunks)
 
 
 class BreakableLedger:
@@ -138,7 +121,7 @@ class World:
     def __init__(self, directory: Path, max_body_bytes: int = 1 << 20) -> None:
         path = directory / "postledger.db"
         self.clock = Clock()
-        self.blobs = MemoryBlobs()
+        self.blobs = BreakableBlobs()
         self.database = Database.open(f"sqlite:///{path}")
         self.changed = Signal()
         self._events = EventLedger(SqliteEventStore(path), self.changed)

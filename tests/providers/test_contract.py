@@ -1,0 +1,113 @@
+"""What every provider must do, whatever its own words are. Each rig lists the behaviours it can act out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from domain.answer import Answer
+from domain.delivery import ErrorClass
+from tests.mail import outgoing
+from tests.providers.contract import RETRY_AFTER, Behaviour, Rig
+from tests.providers.rigs import RIGS
+
+MakeRig = Callable[[], AbstractAsyncContextManager[Rig]]
+
+# What a behaviour means for a single recipient; None: taken.
+MEANS: dict[Behaviour, frozenset[ErrorClass | None]] = {
+    Behaviour.ACCEPT: frozenset({None}),
+    Behaviour.SLOW: frozenset({None}),
+    Behaviour.SUPPRESS: frozenset({ErrorClass.SUPPRESSED}),
+    Behaviour.PERMANENT: frozenset({ErrorClass.PERMANENT}),
+    Behaviour.RATE_LIMIT: frozenset({ErrorClass.RATE_LIMITED}),
+    Behaviour.QUOTA: frozenset({ErrorClass.QUOTA}),
+    Behaviour.TRANSIENT: frozenset({ErrorClass.TRANSIENT}),
+    Behaviour.CONFIG: frozenset({ErrorClass.CONFIG}),
+    Behaviour.CONFLICT: frozenset({ErrorClass.CONFLICT}),
+    Behaviour.MALFORMED: frozenset({ErrorClass.UNKNOWN, ErrorClass.CONFIG}),
+    Behaviour.GARBAGE: frozenset({ErrorClass.UNKNOWN, ErrorClass.TRANSIENT}),
+    Behaviour.SILENCE: frozenset({ErrorClass.UNKNOWN}),
+    Behaviour.RESET_EARLY: frozenset({ErrorClass.UNKNOWN, ErrorClass.TRANSIENT}),
+    Behaviour.RESET_LATE: frozenset({ErrorClass.UNKNOWN}),
+    Behaviour.RESET_IN_ANSWER: frozenset({ErrorClass.UNKNOWN}),
+    Behaviour.UNREACHABLE: frozenset({ErrorClass.TRANSIENT}),
+}
+MUST = frozenset(
+    {
+        *(Behaviour.ACCEPT, Behaviour.SLOW, Behaviour.PERMANENT, Behaviour.TRANSIENT, Behaviour.CONFIG),
+        *(Behaviour.SILENCE, Behaviour.RESET_EARLY, Behaviour.RESET_LATE, Behaviour.UNREACHABLE),
+    }
+)
+
+
+def with_rig(make: MakeRig, use: Callable[[Rig], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with make() as rig:
+            await use(rig)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("behaviour", Behaviour)
+@pytest.mark.parametrize("make", RIGS.values(), ids=RIGS.keys())
+def test_an_answer_is_classified(make: MakeRig, behaviour: Behaviour) -> None:
+    async def use(rig: Rig) -> None:
+        if not rig.will(behaviour):
+            assert behaviour not in MUST
+            return
+        answer = await rig.provider.send(outgoing())
+        assert answer.error_class in MEANS[behaviour], answer.reason
+        assert bool(answer.messages) == (answer.error_class is None)
+        if behaviour is Behaviour.RATE_LIMIT and answer.retry_after is not None:
+            assert 0 < answer.retry_after.total_seconds() <= RETRY_AFTER + 1
+
+    with_rig(make, use)
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.SILENCE, Behaviour.RESET_LATE, Behaviour.TRANSIENT])
+@pytest.mark.parametrize("make", RIGS.values(), ids=RIGS.keys())
+def test_nothing_is_sent_twice_by_itself(make: MakeRig, behaviour: Behaviour) -> None:
+    async def use(rig: Rig) -> None:
+        assert rig.will(behaviour)
+        await rig.provider.send(outgoing())
+        assert rig.taken <= 1
+
+    with_rig(make, use)
+
+
+@pytest.mark.parametrize("make", RIGS.values(), ids=RIGS.keys())
+def test_every_recipient_is_accounted_for(make: MakeRig) -> None:
+    message = outgoing(["ada@example.com", "bob@example.com"], cc=["eve@example.com"])
+
+    async def use(rig: Rig) -> None:
+        answer = await rig.provider.send(message)
+        assert {m.recipient_id for m in answer.messages} == {r.id for r in message.recipients}
+        assert len({m.message_id for m in answer.messages}) == (3 if rig.provider.separate else 1) or _smtp(answer)
+
+    with_rig(make, use)
+
+
+@pytest.mark.parametrize("make", [m for n, m in RIGS.items() if n in ("ses", "mailgun", "smtp")])
+@pytest.mark.parametrize("behaviour", [Behaviour.SILENCE, Behaviour.TRANSIENT, Behaviour.PERMANENT])
+def test_trouble_with_the_first_recipient_is_not_trouble_with_all(make: MakeRig, behaviour: Behaviour) -> None:
+    message = outgoing(["ada@example.com", "bob@example.com"])
+    ada, bob = (r.id for r in message.recipients)
+
+    async def use(rig: Rig) -> None:
+        assert rig.provider.separate
+        assert rig.will(behaviour)
+        answer = await rig.provider.send(message)
+        if behaviour is Behaviour.SILENCE:
+            assert (answer.doubtful, answer.put_off) == ((ada,), (bob,))
+        elif behaviour is Behaviour.TRANSIENT:
+            assert (answer.doubtful, answer.put_off) == ((), (ada, bob))
+        else:
+            assert [m.recipient_id for m in answer.messages] == [bob]
+            assert answer.refused() == (ada,)
+
+    with_rig(make, use)
+
+
+def _smtp(answer: Answer) -> bool:
+    return all("@sender.example" in m.message_id for m in answer.messages)  # our own Message-ID is the id
