@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 from domain.address import Mailbox
 from domain.delivery import DeliveryPolicy, ErrorClass
-from domain.personal import PersonalMap, PersonalStr
+from domain.personal import PersonalMap, PersonalStr, PersonalText
 from domain.status import RecipientStatus
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -162,6 +162,7 @@ class EmailDeliveryStarted(Event):
     """The intent to call a provider, committed before the call."""
 
     TYPE = "email.delivery_started"
+    VERSION = 2
     attempt: int
     provider: str
     token: str  # our idempotency token; the same for every attempt of one email
@@ -229,6 +230,7 @@ class EmailDeliveryResolved(Event):
     """How an attempt in doubt was settled, and by what evidence."""
 
     TYPE = "email.delivery_resolved"
+    VERSION = 2
     attempt: int
     provider: str
     resolution: Resolution
@@ -275,6 +277,8 @@ class Correction(BaseModel):
 class RecipientEvent(Event):
     """What a provider reported about one recipient."""
 
+    VERSION = 2
+
     recipient_id: UUID
     provider: str
     provider_at: AwareDatetime  # the provider's clock; states fold by this, never by arrival
@@ -296,6 +300,7 @@ class EmailRecipientDeferred(RecipientEvent):
     """The recipient's server put the provider off; the provider goes on trying."""
 
     TYPE = "email.recipient_deferred"
+    reason: str | None = None
     smtp_status: int | None = None
     enhanced_status: str | None = None
     words: ProviderWords = ""
@@ -311,6 +316,7 @@ class EmailRecipientDeliveryFailed(RecipientEvent):
     enhanced_status: str | None = None
     words: ProviderWords = ""
     add_to_suppression: bool = False  # the address itself is the cause
+    final: bool = True  # False: often an automatic reply, and the message may well have arrived
 
 
 class EmailRecipientSuppressed(RecipientEvent):
@@ -345,6 +351,7 @@ class EmailRecipientResubscribed(RecipientEvent):
     """The recipient wants to hear from us again."""
 
     TYPE = "email.recipient_resubscribed"
+    VERSION = 1
     scope: str | None = None
 
 
@@ -352,6 +359,7 @@ class EmailRecipientReportWithdrawn(RecipientEvent):
     """An earlier report about this recipient was a mistranslation, and what was said means nothing for delivery."""
 
     TYPE = "email.recipient_report_withdrawn"
+    VERSION = 1
     provider_type: str  # the provider's own word
 
 
@@ -369,7 +377,7 @@ class EmailFeedbackUnattributed(Event):
     bounce_class: BounceClass | None = None
     reason: str | None = None
     words: ProviderWords = ""
-    url: PersonalStr | None = None
+    url: PersonalText = None
 
 
 class SuppressionAdded(Event):
