@@ -10,6 +10,8 @@ from domain.answer import RecipientReport
 from domain.standing import Standing
 from domain.status import EmailStatus
 
+Identity = tuple[object, ...]
+
 
 class Course:
     """Follows events, one after another; decides nothing."""
@@ -25,11 +27,14 @@ class Course:
         self.expires_at: datetime | None = None
         self.first_due_at: datetime | None = None
         self.attempts: dict[int, e.EmailDeliveryStarted] = {}
-        self.accepted: set[int] = set()  # attempts of which a provider took something
-        self.doubted: set[int] = set()  # attempts that have been in doubt
+        self.accepted: dict[int, set[UUID]] = {}  # by attempt: for whom a provider took it
+        self.doubted: dict[int, set[UUID]] = {}  # by attempt: of whom that was in doubt
         self.requeues = 0
         self.attempts_before = 0  # attempts made before the last requeue
-        self.reported: set[tuple[object, ...]] = set()
+        self.history: list[e.Event] = []
+        self.reported: dict[Identity, e.RecipientEvent] = {}  # those that still count
+        self.corrected: set[UUID] = set()  # ids of events that do not count any more
+        self.noted: set[Identity] = set()  # what was said without naming a recipient
 
     @property
     def status(self) -> EmailStatus:
@@ -47,6 +52,7 @@ class Course:
     def apply(self, event: e.Event) -> None:
         """Follow one more event; the first one must be EmailQueued."""
         self.version = event.originator_version
+        self.history.append(event)
         if isinstance(event, e.EmailQueued):
             self.queued, self.standing, self.expires_at = event, Standing.opened(event), event.expires_at
         else:
@@ -54,7 +60,17 @@ class Course:
         if follow := _FOLLOW.get(type(event)):
             follow(self, event)
         elif isinstance(event, e.RecipientEvent):
-            self.reported.add(identity(event))
+            self._was_reported(event)
+
+    def in_doubt_for(self, attempt: int) -> tuple[UUID, ...]:
+        """Of whom it is not known whether the provider took this attempt."""
+        doubted = self.doubted[attempt] - self.accepted[attempt]
+        return tuple(id for id in self.attempts[attempt].recipients if id in doubted)
+
+    def _was_reported(self, event: e.RecipientEvent) -> None:
+        if event.corrects:
+            self.corrected.add(event.corrects.event_id)
+        self.reported.update((identity, event) for identity in identities(event))
 
     def wait_until(self, at: datetime) -> None:
         """The next thing to do is due then, or when the email expires; nothing is when nobody is outstanding."""
@@ -62,12 +78,12 @@ class Course:
         self.due_at = at if self.standing.outstanding else None
 
 
-def identity(said: RecipientReport | e.RecipientEvent) -> tuple[object, ...]:
-    """What makes two reports the same one: the provider's own event id, or else who, what and when."""
+def identities(said: RecipientReport | e.RecipientEvent) -> list[Identity]:
+    """What makes two reports the same one: any shared key, or without keys who, what and when."""
+    if said.keys:
+        return [(said.recipient_id, said.provider, key) for key in said.keys]
     kind = said.kind if isinstance(said, RecipientReport) else type(said)
-    if said.provider_event_id:
-        return kind, said.recipient_id, said.provider, said.provider_event_id
-    return kind, said.recipient_id, said.provider, said.provider_at
+    return [(kind, said.recipient_id, said.provider, said.provider_event_id or said.provider_at)]
 
 
 def _was_timed(email: Course, event: e.EmailQueued | e.EmailRescheduled) -> None:
@@ -87,6 +103,7 @@ def _was_requeued(email: Course, event: e.EmailRequeued) -> None:
 
 def _was_started(email: Course, event: e.EmailDeliveryStarted) -> None:
     email.attempts[event.attempt] = event
+    email.accepted[event.attempt], email.doubted[event.attempt] = set(), set()
     email.due_at = event.deadline
 
 
@@ -95,20 +112,24 @@ def _was_put_off(email: Course, event: e.EmailDeliveryDeferred) -> None:
 
 
 def _was_doubted(email: Course, event: e.EmailDeliveryUnconfirmed) -> None:
-    email.doubted.add(event.attempt)
+    email.doubted[event.attempt].update(event.recipients)
     email.due_at = event.settle_at
 
 
 def _was_resolved(email: Course, event: e.EmailDeliveryResolved) -> None:
     if event.resolution is e.Resolution.ACCEPTED:
-        email.accepted.add(event.attempt)
+        email.accepted[event.attempt].update(event.recipients)
     if email.standing.open_attempt is None:
         email.wait_until(event.occurred_at)
 
 
 def _was_dispatched(email: Course, event: e.EmailDispatched) -> None:
-    email.accepted.add(event.attempt)
+    email.accepted[event.attempt].update(message.recipient_id for message in event.messages)
     email.due_at = None
+
+
+def _was_noted(email: Course, event: e.EmailFeedbackUnattributed) -> None:
+    email.noted.update((event.provider, key) for key in event.keys)
 
 
 def _has_ended(email: Course, event: e.Event) -> None:
@@ -124,6 +145,7 @@ _FOLLOW: Mapping[type[e.Event], Callable[[Course, Any], None]] = {
     e.EmailDeliveryUnconfirmed: _was_doubted,
     e.EmailDeliveryResolved: _was_resolved,
     e.EmailDispatched: _was_dispatched,
+    e.EmailFeedbackUnattributed: _was_noted,
     e.EmailCancelled: _has_ended,
     e.EmailExpired: _has_ended,
     e.EmailDeliveryFailed: _has_ended,

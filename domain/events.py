@@ -6,7 +6,7 @@ step from the old one to `domain.upcasting`; what is stored is never rewritten.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
@@ -106,14 +106,14 @@ class ProviderMessage(BaseModel):
     message_id: str
 
 
-def _legible(words: object) -> object:
+def legible(words: Any) -> Any:
     """What a provider said must never be the reason why an outcome cannot be recorded."""
     if not isinstance(words, str):
         return words
     return words.encode("utf-8", "replace").decode().replace("\0", "?")[:1000]
 
 
-ProviderWords = Annotated[PersonalStr, BeforeValidator(_legible)]  # they like to quote the address they refuse
+ProviderWords = Annotated[PersonalStr, BeforeValidator(legible)]  # they like to quote the address they refuse
 BounceClass = Literal["hard", "soft", "undetermined"]
 
 
@@ -381,7 +381,7 @@ class EmailFeedbackUnattributed(Event):
 
 
 class SuppressionAdded(Event):
-    """Nothing is sent to this address any more, or no mail of one stream. A stream of its own per tenant and address."""
+    """Nothing goes to this address any more, or no mail of one stream. Each tenant and address has its own history."""
 
     TYPE = "suppression.added"
     address: PersonalStr

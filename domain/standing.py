@@ -1,6 +1,6 @@
 """Where an email and each of its recipients stand: one fold of the events, for the aggregate and the read models."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,13 @@ REPORTED: Mapping[type[e.Event], RecipientStatus] = {
 }
 
 
+def reported_status(event: e.RecipientEvent) -> RecipientStatus:
+    """What a report says of the delivery to its recipient."""
+    if isinstance(event, e.EmailRecipientDeliveryFailed) and not event.final:
+        return RecipientStatus.DEFERRED  # it must not outrank a delivery
+    return REPORTED[type(event)]
+
+
 @dataclass(slots=True)
 class RecipientStanding:
     """One recipient: delivery state, and engagement beside it."""
@@ -93,6 +100,12 @@ class RecipientStanding:
         if self._weight(status, at) > self._weight(self.status, self.at or at):
             self.status, self.at = status, at
 
+    def correct(self, correction: e.Correction) -> None:
+        """Stand where this recipient would have stood without the mistaken event."""
+        self.status, self.at = correction.status, correction.at
+        self.opened_at, self.clicked_at = correction.opened_at, correction.clicked_at
+        self.unsubscribed_at = correction.unsubscribed_at
+
     def hand_over(self) -> None:
         self.handed_over = True
         if _RANK[self.status] == 0:
@@ -122,15 +135,18 @@ class Standing:
     in_doubt: bool = False
 
     @classmethod
-    def of(cls, history: Iterable[e.Event]) -> "Standing":
-        """Fold a whole history. Its first event must be EmailQueued."""
+    def of(cls, history: Iterable[e.Event], without: Collection[UUID] = ()) -> "Standing":
+        """Fold a whole history, as if the events `without` had never been. Its first event must be EmailQueued."""
         events = iter(history)
         first = next(events)
         if not isinstance(first, e.EmailQueued):
             raise ValueError(f"A history begins with {e.EmailQueued.topic()}, not with {first.topic()}.")
         standing = cls.opened(first)
         for event in events:
-            standing.apply(event)
+            if not without:
+                standing.apply(event)
+            elif event.event_id not in without:
+                standing._fold(event)
         return standing
 
     @classmethod
@@ -150,6 +166,11 @@ class Standing:
 
     def apply(self, event: e.Event) -> None:
         """Fold one more event in. Events of other kinds change nothing."""
+        if isinstance(event, e.RecipientEvent) and event.corrects:
+            self.recipients[event.recipient_id].correct(event.corrects)
+        self._fold(event)
+
+    def _fold(self, event: e.Event) -> None:
         if fold := _FOLDS.get(type(event)):
             fold(self, event)
 
@@ -256,11 +277,12 @@ def _deferred(email: Standing, event: e.EmailDeliveryDeferred) -> None:
 
 
 def _unconfirmed(email: Standing, event: e.EmailDeliveryUnconfirmed) -> None:
-    email.in_doubt = True
+    email.open_attempt, email.in_doubt = event.attempt, True  # open again when others of the attempt were dispatched
 
 
 def _resolved(email: Standing, event: e.EmailDeliveryResolved) -> None:
-    email._close(event.attempt, EmailStatus.QUEUED)
+    if not event.doubtful:
+        email._close(event.attempt, EmailStatus.QUEUED)
     if event.resolution is e.Resolution.ACCEPTED:
         for recipient in event.recipients:
             email.recipients[recipient].hand_over()
@@ -273,7 +295,7 @@ def _requeued(email: Standing, event: e.EmailRequeued) -> None:
 
 
 def _reported(email: Standing, event: e.RecipientEvent) -> None:
-    email.recipients[event.recipient_id].report(REPORTED[type(event)], event.provider_at)
+    email.recipients[event.recipient_id].report(reported_status(event), event.provider_at)
 
 
 def _opened(email: Standing, event: e.EmailRecipientOpened) -> None:

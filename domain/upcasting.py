@@ -8,8 +8,25 @@ from domain.events import EVENTS, Event
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-# (type, stored version) -> the step to the next version. Empty while every event still is in its first version.
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+
+def _grown(state: dict[str, Any]) -> dict[str, Any]:
+    """The next version only has more fields, and their defaults are true of what was stored before."""
+    return state
+
+
+# (type, stored version) -> the step to the next version.
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    ("email.delivery_started", 1): _grown,
+    ("email.delivery_resolved", 1): _grown,
+    ("email.recipient_delivered", 1): _grown,
+    ("email.recipient_deferred", 1): _grown,
+    ("email.recipient_delivery_failed", 1): _grown,
+    ("email.recipient_suppressed", 1): _grown,
+    ("email.recipient_opened", 1): _grown,
+    ("email.recipient_clicked", 1): _grown,
+    ("email.recipient_complained", 1): _grown,
+    ("email.recipient_unsubscribed", 1): _grown,
+}
 
 
 class Catalogue:

@@ -106,6 +106,8 @@ def _unconfirmed(row: _Row, event: e.EmailDeliveryUnconfirmed) -> _Row:
 def _resolved(row: _Row, event: e.EmailDeliveryResolved) -> _Row | None:
     if row.state != "waiting" and row.attempt != event.attempt:
         return row  # late news of an earlier attempt while another one is open
+    if event.doubtful:
+        return row
     return row.due(event.occurred_at, event.put_off)
 
 
@@ -115,6 +117,8 @@ def _requeued(row: _Row | None, event: e.EmailRequeued) -> _Row:
 
 
 def _reached(row: _Row, event: e.RecipientEvent) -> _Row:
+    if isinstance(event, e.EmailRecipientDeliveryFailed) and not event.final:
+        return row
     if row.requeued_at is None or event.provider_at >= row.requeued_at:
         row.reached += f"{event.recipient_id.hex} "
     return row

@@ -214,8 +214,8 @@ def test_a_slow_provider_keeps_its_lease(play: Play) -> None:
         await floor.until(ids, EmailStatus.DISPATCHED)
         stop.set()
         await asyncio.gather(*running)
-        history = [recorded.topic for recorded in await floor.ledger.load(ids[0])]
-        assert history == ["email.queued.v1", "email.delivery_started.v1", "email.dispatched.v1"]
+        history = [recorded.event.TYPE for recorded in await floor.ledger.load(ids[0])]
+        assert history == ["email.queued", "email.delivery_started", "email.dispatched"]
 
     play(scenario)
 

@@ -25,7 +25,16 @@ _ALWAYS: dict[str, Any] = {
 _TRACED: dict[str, Any] = {"causation_id": UUID(int=10), "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
 _SENDER = Mailbox(address=f"{PERSONAL}@example.com", name=PERSONAL)
 _PERSON: dict[str, Any] = {"recipient_id": ADA, "provider": "main", "provider_at": LATER}
-_KNOWN: dict[str, Any] = {"provider_event_id": "evt-1", "provider_message_id": "msg-1"}
+_KNOWN: dict[str, Any] = {
+    "provider_event_id": "evt-1",
+    "provider_message_id": "msg-1",
+    "keys": ("evt-1", "0f3a"),
+    "raw": UUID(int=12),
+    "corrects": e.Correction(
+        event_id=UUID(int=11), status="delivered", at=NOW, opened_at=NOW, clicked_at=LATER, unsubscribed_at=LATER
+    ),
+}
+_NOTED = {name: _KNOWN[name] for name in ("provider_event_id", "provider_message_id", "keys", "raw")}
 _SMTP: dict[str, Any] = {"smtp_status": 550, "enhanced_status": "5.1.1"}
 _MESSAGE = e.ProviderMessage(recipient_id=ADA, message_id="msg-1")
 _ATTEMPT: dict[str, Any] = {"attempt": 2, "provider": "main"}
@@ -60,7 +69,7 @@ _FIELDS: dict[type[e.Event], tuple[dict[str, Any], dict[str, Any]]] = {
     e.EmailExpired: ({"expires_at": LATER}, {}),
     e.EmailDeliveryStarted: (
         {**_ATTEMPT, "token": "t-0", "route": "default", "recipients": (ADA, BOB), "deadline": LATER},
-        {},
+        {"separate": True},
     ),
     e.EmailDispatched: ({**_ATTEMPT, "messages": (_MESSAGE,)}, {"refused": (BOB,), "put_off": (BOB,), **_SPOKEN}),
     e.EmailDeliveryDeferred: (
@@ -74,21 +83,35 @@ _FIELDS: dict[type[e.Event], tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     e.EmailDeliveryResolved: (
         {**_ATTEMPT, "resolution": e.Resolution.ACCEPTED, "evidence": "look_up", "recipients": (ADA,)},
-        {"messages": (_MESSAGE,), "put_off": (BOB,), "reason": PERSONAL},
+        {"messages": (_MESSAGE,), "put_off": (BOB,), "doubtful": (BOB,), "reason": PERSONAL},
     ),
     e.EmailRequeued: ({"recipients": (ADA,), "priority": e.Priority.CRITICAL, "reason": PERSONAL}, {}),
     e.EmailContentPurged: ({"reason": "retention"}, {}),
     e.EmailRecipientDelivered: (_PERSON, {**_KNOWN, **_SPOKEN}),
-    e.EmailRecipientDeferred: (_PERSON, {**_KNOWN, **_SMTP, **_SPOKEN}),
+    e.EmailRecipientDeferred: (_PERSON, {**_KNOWN, **_SMTP, **_SPOKEN, "reason": "greylisted"}),
     e.EmailRecipientDeliveryFailed: (
         {**_PERSON, "bounce_class": "hard"},
-        {**_KNOWN, **_SMTP, **_SPOKEN, "reason": "no_mailbox", "add_to_suppression": True},
+        {**_KNOWN, **_SMTP, **_SPOKEN, "reason": "no_mailbox", "add_to_suppression": True, "final": False},
     ),
     e.EmailRecipientSuppressed: ({**_PERSON, "rule": "provider"}, _KNOWN),
     e.EmailRecipientOpened: (_PERSON, {**_KNOWN, "machine": True}),
     e.EmailRecipientClicked: ({**_PERSON, "url": f"https://example.com/{PERSONAL}"}, {**_KNOWN, "machine": True}),
     e.EmailRecipientComplained: (_PERSON, {**_KNOWN, "complaint": "abuse"}),
     e.EmailRecipientUnsubscribed: (_PERSON, {**_KNOWN, "scope": "newsletter"}),
+    e.EmailRecipientResubscribed: (_PERSON, {**_KNOWN, "scope": "newsletter"}),
+    e.EmailRecipientReportWithdrawn: ({**_PERSON, "provider_type": "bounce"}, _KNOWN),
+    e.EmailFeedbackUnattributed: (
+        {"kind": "opened", "provider": "main", "provider_at": LATER},
+        {**_NOTED, **_SPOKEN, "bounce_class": "soft", "reason": "general", "url": f"https://example.com/{PERSONAL}"},
+    ),
+    e.SuppressionAdded: (
+        {"address": f"{PERSONAL}@example.com", "scope": "*", "rule": "hard_bounce", "source": "provider:main"},
+        {"reason": PERSONAL, "email_id": UUID(int=7), "cause": UUID(int=11)},
+    ),
+    e.SuppressionRemoved: (
+        {"address": f"{PERSONAL}@example.com", "scope": "*", "rule": "manual", "source": "api:default"},
+        {"reason": PERSONAL, "cause": UUID(int=11)},
+    ),
 }
 
 

@@ -20,6 +20,7 @@ _HARMLESS = {
     *("tenant", "actor", "traceparent", "sha256", "content_type", "content_id", "fingerprint", "stream"),
     *("provider", "token", "route", "reason", "message_id", "rule", "complaint", "scope", "kind", "value"),
     *("provider_event_id", "provider_message_id", "enhanced_status", "name:Tag", "bounce_class", "evidence"),
+    *("keys", "provider_type", "source"),
 }
 
 
