@@ -1,0 +1,130 @@
+"""The Suppression aggregate: what one tenant has decided about sending to one address. No I/O, no clock, no chance."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain import events as e
+from domain.address import address_key
+from domain.ids import suppression_id, uuid7
+
+EVERYTHING = "*"  # the scope of all mail; any other scope is the name of a mail stream
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One standing reason not to send: all mail, or one mail stream."""
+
+    address: str = field(repr=False)
+    scope: str
+    rule: str
+    source: str
+    reason: str = field(repr=False)
+    email_id: UUID | None
+    cause: UUID | None  # the event that led to it
+    added_at: datetime
+
+
+class Suppression:
+    """Entries by scope, at most one each. Recording the same thing twice records it once."""
+
+    def __init__(self, tenant: str, address: str) -> None:
+        self.id = suppression_id(tenant, address_key(address))
+        self.tenant = tenant
+        self.address = address
+        self.version = 0
+        self.active: dict[str, Entry] = {}
+        self._causes: set[UUID] = set()  # of every entry there ever was
+        self._pending: list[e.Event] = []
+
+    @classmethod
+    def of(cls, tenant: str, address: str, history: Iterable[e.Event]) -> "Suppression":
+        """Rebuild from the stream's events, in order. An address nobody has decided about has none."""
+        suppression = cls(tenant, address)
+        for event in history:
+            suppression.apply(event)
+        return suppression
+
+    def collect_events(self) -> list[e.Event]:
+        """The events recorded since the last call, to be appended in one commit."""
+        pending, self._pending = self._pending, []
+        return pending
+
+    def rule_for(self, stream: str) -> str | None:
+        """The rule by which no mail of this stream may go to the address; None when it may."""
+        entry = self.active.get(EVERYTHING) or self.active.get(stream)
+        return entry.rule if entry else None
+
+    def add(
+        self,
+        scope: str,
+        rule: str,
+        source: str,
+        stamp: e.Stamp,
+        *,
+        reason: str = "",
+        email_id: UUID | None = None,
+        cause: UUID | None = None,
+    ) -> None:
+        """Send no more, unless that stands already, or what caused it has been dealt with before."""
+        if scope in self.active or cause in self._causes:
+            return
+        facts = {"scope": scope, "rule": rule, "source": source, "reason": reason}
+        self._record(e.SuppressionAdded, stamp, **facts, email_id=email_id, cause=cause)
+
+    def remove(
+        self,
+        scope: str | None,
+        rule: str,
+        source: str,
+        stamp: e.Stamp,
+        *,
+        reason: str = "",
+        cause: UUID | None = None,
+        only: Callable[[Entry], bool] = lambda entry: True,
+    ) -> list[Entry]:
+        """Send again: take back what stands for this scope (None: for any). Returns what was taken back."""
+        standing = [entry for entry in self.active.values() if scope in (None, entry.scope) and only(entry)]
+        for entry in standing:
+            facts = {"scope": entry.scope, "rule": rule, "source": source, "reason": reason}
+            self._record(e.SuppressionRemoved, stamp, **facts, cause=cause)
+        return standing
+
+    def apply(self, event: e.Event) -> None:
+        """Follow one event."""
+        self.version = event.originator_version
+        match event:
+            case e.SuppressionAdded():
+                self.active[event.scope] = Entry(
+                    address=event.address,
+                    scope=event.scope,
+                    rule=event.rule,
+                    source=event.source,
+                    reason=event.reason,
+                    email_id=event.email_id,
+                    cause=event.cause,
+                    added_at=event.occurred_at,
+                )
+                if event.cause:
+                    self._causes.add(event.cause)
+            case e.SuppressionRemoved():
+                self.active.pop(event.scope, None)
+
+    def _record(self, cls: type[e.Event], stamp: e.Stamp, **facts: Any) -> None:
+        event = cls(
+            originator_id=self.id,
+            originator_version=self.version + 1,
+            event_id=uuid7(stamp.now),
+            occurred_at=stamp.now,
+            tenant=self.tenant,
+            actor=stamp.actor,
+            correlation_id=stamp.correlation_id,
+            causation_id=stamp.causation_id,
+            traceparent=stamp.traceparent,
+            address=self.address,
+            **facts,
+        )
+        self.apply(event)
+        self._pending.append(event)
