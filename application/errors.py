@@ -29,6 +29,12 @@ class EmailNotFound(ApplicationError):
     code = "email_not_found"
 
 
+class SuppressionNotFound(ApplicationError):
+    """This address is not on the suppression list, or not for this scope."""
+
+    code = "suppression_not_found"
+
+
 class IdempotencyConflict(ApplicationError):
     """This Idempotency-Key was used before with another command. Use a new key for a new command."""
 

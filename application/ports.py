@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 from uuid import UUID
 
 from domain.answer import Answer
@@ -197,6 +197,7 @@ class ListedSuppression:
     words: str = field(default="", repr=False)
 
 
+@runtime_checkable
 class SuppressionSource(Protocol):
     """A provider whose suppression list can be read."""
 
