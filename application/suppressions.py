@@ -68,10 +68,8 @@ class Suppressions:
         return {address: rule for address, rule in rules.items() if rule is not None}
 
     async def entries(self, tenant: str, address: str) -> list[Entry]:
-        """What stands for this address, that for all mail first. Raises SuppressionNotFound when nothing does."""
+        """What stands for this address, that for all mail first."""
         suppression, _ = await self._load(tenant, address)
-        if not suppression.active:
-            raise SuppressionNotFound
         return sorted(suppression.active.values(), key=lambda entry: (entry.scope != EVERYTHING, entry.added_at))
 
     async def add(self, command: Suppress, caller: Caller) -> tuple[Entry, int]:
