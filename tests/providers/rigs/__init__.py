@@ -4,5 +4,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from tests.providers.contract import Rig
+from tests.providers.rigs.mailgun import mailgun
+from tests.providers.rigs.postmark import postmark
+from tests.providers.rigs.ses import ses
 
-RIGS: Mapping[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {}
+RIGS: Mapping[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
+    "mailgun": mailgun,
+    "postmark": postmark,
+    "ses": ses,
+}
