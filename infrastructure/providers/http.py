@@ -1,8 +1,10 @@
 """Calls to a provider's HTTP API: what was certainly not sent is told apart from an answer that was lost.
 
-Nothing is retried here: a second POST could be a second email.
+Nothing is retried here: a second POST could be a second email (docs/adr/0010).
 """
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +14,16 @@ from pydantic_core import from_json
 
 from domain.answer import Answer
 from domain.delivery import ErrorClass
+from infrastructure.providers.http_body import Body, WrongLength
 
 _CONNECT_TIMEOUT, _TIMEOUT = 10.0, 60.0  # seconds
 _LONGEST_ANSWER = 1 << 22  # bytes; what a provider says beyond is not read
 _IDLE = 15.0  # seconds that a connection is kept; providers close theirs after a minute or more
+_BEFORE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ValueError)  # there was no connection yet
 
 
 class NotSent(Exception):
-    """No connection, or none that took the whole request: the provider cannot have acted on it."""
+    """No connection, or none that was given the whole request: the provider cannot have acted on it."""
 
 
 class AnswerLost(Exception):
@@ -31,7 +35,7 @@ class Request:
     """One call. A streamed body says its length, so that a broken stream can never look complete."""
 
     method: str
-    path: str  # from the base URL on, or a whole URL below it
+    path: str = field(repr=False)  # from the base URL on, or a whole URL below it; a query may hold an address
     body: bytes | AsyncIterable[bytes] = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     length: int | None = None
@@ -68,35 +72,29 @@ class HttpClient:
         connections: int = 64,
         connect_timeout: float = _CONNECT_TIMEOUT,
         timeout: float = _TIMEOUT,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`headers` go with every call; timeouts are in seconds, `timeout` for one call from its start to its end."""
+        """`headers` go with every call. Timeouts are in seconds, `timeout` for a whole call, and do not include the
+        wait for a free connection."""
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": "postledger", "Accept": "application/json", **headers}
+        self._slots = asyncio.Semaphore(connections)
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=connect_timeout)
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
     async def call(self, request: Request) -> Reply:
-        """The provider's answer, whatever it is. Raises NotSent and AnswerLost."""
-        headers = {**self._headers, **request.headers}
-        if request.length is not None:
-            headers["Content-Length"] = str(request.length)
+        """The provider's answer, whatever it is. Raises NotSent, AnswerLost, and what a streamed body raises: then
+        nothing was sent either."""
+        url = self._url(request.path)
+        body = Body(request.body, request.length) if request.body else None
+        options: dict[str, Any] = {"headers": {**self._headers, **request.headers}, "allow_redirects": False}
         try:
-            async with self._opened().request(
-                request.method,
-                self._url(request.path),
-                data=request.body or None,
-                headers=headers,
-                allow_redirects=False,
-            ) as response:
-                body = await response.content.read(_LONGEST_ANSWER)
-                while len(body) < _LONGEST_ANSWER and (more := await response.content.read(_LONGEST_ANSWER)):
-                    body += more
-                return Reply(response.status, {k.lower(): v for k, v in response.headers.items()}, body)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            raise NotSent(type(error).__name__) from None  # its text names the host, maybe a proxy's password
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise AnswerLost(type(error).__name__) from None
+            async with self._slots, self._opened().request(request.method, url, data=body, **options) as response:
+                return await _read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _meaning(error, body) from None  # its text names the URL, and may quote a header
 
     async def close(self) -> None:
         """Close all connections."""
@@ -105,7 +103,7 @@ class HttpClient:
             self._session = None
 
     def _url(self, path: str) -> str:
-        if path.startswith(self._base_url):
+        if path.startswith(f"{self._base_url}/"):
             return path
         if not path.startswith("/"):
             raise NotSent("a URL of another host")  # such as a `next` page that leads elsewhere
@@ -113,9 +111,28 @@ class HttpClient:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_IDLE)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, trust_env=False)
+            connector = aiohttp.TCPConnector(
+                limit=self._connections, keepalive_timeout=_IDLE, ssl=True if self._tls is None else self._tls
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
         return self._session
+
+
+async def _read(response: aiohttp.ClientResponse) -> Reply:
+    body = b""
+    while len(body) < _LONGEST_ANSWER and (more := await response.content.read(_LONGEST_ANSWER - len(body))):
+        body += more
+    return Reply(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+def _meaning(error: Exception, body: Body | None) -> Exception:
+    """What is to be raised for an error of aiohttp's."""
+    if body is not None and body.trouble is not None and not isinstance(body.trouble, WrongLength):
+        return body.trouble
+    sent = body.handed_over if body is not None else not isinstance(error, _BEFORE)
+    return AnswerLost(type(error).__name__) if sent else NotSent(type(error).__name__)
 
 
 def no_answer(trouble: NotSent | AnswerLost) -> Answer:

@@ -8,6 +8,7 @@ async with HttpStub() as stub:
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -60,11 +61,13 @@ Reaction = Answered | Broken | Callable[[Received], Answered]
 class HttpStub:
     """Listens on 127.0.0.1 while its `async with` lasts."""
 
-    def __init__(self, default: Reaction = Answered(200)) -> None:
+    def __init__(self, default: Reaction = Answered(200), tls: ssl.SSLContext | None = None) -> None:
         self.default = default
         self.answers: deque[Reaction] = deque()
         self.requests: list[Received] = []
         self.port = 0
+        self.connections = 0  # so far
+        self._tls = tls
         self._open: set[asyncio.StreamWriter] = set()
 
     @property
@@ -72,17 +75,22 @@ class HttpStub:
         return f"127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 26)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 26, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End all connections, as a server does with idle ones."""
         for writer in self._open:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
+        self.connections += 1
         try:
             while await self._one(reader, writer):
                 pass

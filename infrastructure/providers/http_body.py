@@ -1,0 +1,56 @@
+"""A request's body on its way out, and whether the other side can have the whole of it."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+
+class WrongLength(Exception):
+    """The body was longer or shorter than it said."""
+
+
+class Body(Payload):
+    """Of a stream, a chunk goes out when the next one is there, the last one when the stream has ended well.
+
+    So whatever breaks off earlier leaves a request that no server can take for a whole one.
+    """
+
+    def __init__(self, source: bytes | AsyncIterable[bytes], length: int | None = None) -> None:
+        super().__init__(source)
+        self._source = source
+        self._size = len(source) if isinstance(source, bytes) else length  # becomes the Content-Length
+        self.handed_over = False  # the connection has all of it, and may deliver it even after it is told to close
+        self.trouble: Exception | None = None  # what the stream raised
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Called by aiohttp when there is a connection."""
+        held = b""
+        async for chunk in self._chunks():
+            if held:
+                await writer.write(held)
+            held = chunk
+        self.handed_over = True
+        try:
+            await writer.write(held)
+        except OSError:  # the connection was gone before it could take this chunk, or take it whole
+            self.handed_over = False
+            raise
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise NotImplementedError  # aiohttp asks for it in digest authentication only
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        if isinstance(self._source, bytes):
+            yield self._source
+            return
+        size = 0
+        try:
+            async for chunk in self._source:
+                size += len(chunk)
+                yield chunk
+            if self._size not in (None, size):
+                raise WrongLength
+        except Exception as error:
+            self.trouble = error
+            raise
