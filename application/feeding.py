@@ -143,9 +143,8 @@ def _stands_before(entry: Entry, cause: Recorded | None, report: _Report) -> boo
 
 def _decide(suppression: Suppression, report: _Report, before: Collection[Entry], stamp: e.Stamp) -> None:
     event, counted = report.event, report.counted
-    if event.corrects and _correct(suppression, report, event.corrects.event_id, stamp):
-        for other in counted:  # the mistaken entry may have stood in front of these
-            _add(suppression, other, report, stamp)
+    if event.corrects:
+        _correct(suppression, report, event.corrects.event_id, stamp)
     if event in counted and isinstance(event, e.EmailRecipientResubscribed):
         by, why = event.event_id, "resubscribed"
         suppression.remove(None, why, report.source, stamp, cause=by, only=lambda entry: entry in before)
@@ -153,10 +152,11 @@ def _decide(suppression: Suppression, report: _Report, before: Collection[Entry]
         _add(suppression, event, report, stamp)
 
 
-def _correct(suppression: Suppression, report: _Report, mistake: UUID, stamp: e.Stamp) -> bool:
+def _correct(suppression: Suppression, report: _Report, mistake: UUID, stamp: e.Stamp) -> None:
     by, why = report.event.event_id, "corrected"
-    gone = suppression.remove(None, why, report.source, stamp, cause=by, only=lambda entry: entry.cause == mistake)
-    return bool(gone)
+    suppression.remove(None, why, report.source, stamp, cause=by, only=lambda entry: entry.cause == mistake)
+    for other in report.counted:  # what the mistake had made meaningless
+        _add(suppression, other, report, stamp)
 
 
 def _add(suppression: Suppression, event: e.RecipientEvent, report: _Report, stamp: e.Stamp) -> None:

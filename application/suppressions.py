@@ -70,14 +70,14 @@ class Suppressions:
     async def entries(self, tenant: str, address: str) -> list[Entry]:
         """What stands for this address, that for all mail first."""
         suppression, _ = await self._load(tenant, address)
-        return sorted(suppression.active.values(), key=lambda entry: (entry.scope != EVERYTHING, entry.added_at))
+        return sorted(suppression.entries, key=lambda entry: entry.scope != EVERYTHING)
 
     async def add(self, command: Suppress, caller: Caller) -> tuple[Entry, int]:
         """The entry that stands now, be it this one or an older one, and the position to read up to."""
         stamp = caller.stamp(self._clock())
         wish = Addition(command.email.address, command.scope, "manual", caller.actor, command.reason)
         change = await self.decide(caller.tenant, wish.address, lambda suppression: _add(suppression, [wish], stamp))
-        return change.suppression.active[command.scope], change.position
+        return change.suppression.active[command.scope][0], change.position
 
     async def add_all(self, wishes: Iterable[Addition], caller: Caller, *, rehearse: bool = False) -> tuple[int, int]:
         """How many of these were not standing yet, and the position to read up to. A rehearsal records nothing."""

@@ -28,14 +28,14 @@ class Entry:
 
 
 class Suppression:
-    """Entries by scope, at most one each. Recording the same thing twice records it once."""
+    """What stands, by scope. Each cause is recorded once; several stand beside each other until they are taken back."""
 
     def __init__(self, tenant: str, address: str) -> None:
         self.id = suppression_id(tenant, address_key(address))
         self.tenant = tenant
         self.address = address
         self.version = 0
-        self.active: dict[str, Entry] = {}
+        self.active: dict[str, list[Entry]] = {}  # never an empty list
         self._causes: set[UUID] = set()  # of every entry there ever was
         self._pending: list[e.Event] = []
 
@@ -52,10 +52,15 @@ class Suppression:
         pending, self._pending = self._pending, []
         return pending
 
+    @property
+    def entries(self) -> list[Entry]:
+        """All that stands, the oldest first."""
+        return sorted((entry for some in self.active.values() for entry in some), key=lambda entry: entry.added_at)
+
     def rule_for(self, stream: str) -> str | None:
         """The rule by which no mail of this stream may go to the address; None when it may."""
-        entry = self.active.get(EVERYTHING) or self.active.get(stream)
-        return entry.rule if entry else None
+        standing = self.active.get(EVERYTHING) or self.active.get(stream)
+        return standing[0].rule if standing else None
 
     def add(
         self,
@@ -68,8 +73,8 @@ class Suppression:
         email_id: UUID | None = None,
         cause: UUID | None = None,
     ) -> None:
-        """Send no more, unless that stands already, or what caused it has been dealt with before."""
-        if scope in self.active or cause in self._causes:
+        """Send no more, unless that stands already; but a new cause counts beside what stands, should that fall."""
+        if cause in self._causes or (cause is None and scope in self.active):
             return
         facts = {"scope": scope, "rule": rule, "source": source, "reason": reason}
         self._record(e.SuppressionAdded, stamp, **facts, email_id=email_id, cause=cause)
@@ -85,32 +90,32 @@ class Suppression:
         cause: UUID | None = None,
         only: Callable[[Entry], bool] = lambda entry: True,
     ) -> list[Entry]:
-        """Send again: take back what stands for this scope (None: for any). Returns what was taken back."""
-        standing = [entry for entry in self.active.values() if scope in (None, entry.scope) and only(entry)]
-        for entry in standing:
-            facts = {"scope": entry.scope, "rule": rule, "source": source, "reason": reason}
-            self._record(e.SuppressionRemoved, stamp, **facts, cause=cause)
-        return standing
+        """Take back what stands for this scope (None: for any), or `only` some of it. Returns what was taken back."""
+        gone: list[Entry] = []
+        for standing in [some for place, some in self.active.items() if scope in (None, place)]:
+            if chosen := [entry for entry in standing if only(entry)]:
+                facts = {"scope": chosen[0].scope, "rule": rule, "source": source, "reason": reason}
+                self._record(e.SuppressionRemoved, stamp, **facts, cause=cause)
+                self._restore([entry for entry in standing if entry not in chosen], stamp)
+                gone += chosen
+        return gone
 
     def apply(self, event: e.Event) -> None:
         """Follow one event."""
         self.version = event.originator_version
         match event:
             case e.SuppressionAdded():
-                self.active[event.scope] = Entry(
-                    address=event.address,
-                    scope=event.scope,
-                    rule=event.rule,
-                    source=event.source,
-                    reason=event.reason,
-                    email_id=event.email_id,
-                    cause=event.cause,
-                    added_at=event.occurred_at,
-                )
+                self.active.setdefault(event.scope, []).append(_entry(event))
                 if event.cause:
                     self._causes.add(event.cause)
             case e.SuppressionRemoved():
                 self.active.pop(event.scope, None)
+
+    def _restore(self, entries: Iterable[Entry], stamp: e.Stamp) -> None:
+        """A removal ends all of its scope; these stand on."""
+        for entry in entries:
+            facts = {"scope": entry.scope, "rule": entry.rule, "source": entry.source, "reason": entry.reason}
+            self._record(e.SuppressionAdded, stamp, **facts, email_id=entry.email_id, cause=entry.cause)
 
     def _record(self, cls: type[e.Event], stamp: e.Stamp, **facts: Any) -> None:
         event = cls(
@@ -128,3 +133,16 @@ class Suppression:
         )
         self.apply(event)
         self._pending.append(event)
+
+
+def _entry(event: e.SuppressionAdded) -> Entry:
+    return Entry(
+        address=event.address,
+        scope=event.scope,
+        rule=event.rule,
+        source=event.source,
+        reason=event.reason,
+        email_id=event.email_id,
+        cause=event.cause,
+        added_at=event.occurred_at,
+    )

@@ -35,7 +35,7 @@ class Wish:
 
 causes = st.integers(1, 6).map(lambda number: UUID(int=number))
 additions = st.builds(
-    Wish, st.sampled_from(SCOPES), st.sampled_from(("hard_bounce", "complaint")), causes, st.just(False)
+    Wish, st.sampled_from(SCOPES), st.sampled_from(("hard_bounce", "complaint")), st.none() | causes, st.just(False)
 )
 removals = st.builds(Wish, st.none() | st.sampled_from(SCOPES), st.just("manual"), st.none() | causes, st.just(True))
 
@@ -49,17 +49,16 @@ def scopes(suppression: Suppression) -> set[str]:
 
 
 @given(wishes=st.lists(additions | removals, max_size=20))
-def test_it_does_what_a_list_of_scopes_would(wishes: list[Wish]) -> None:
-    suppression, model, known = fresh(), dict[str, str](), set[UUID | None]()
+def test_it_does_what_a_list_would(wishes: list[Wish]) -> None:
+    suppression, model, known = fresh(), list[tuple[str | None, str, UUID | None]](), set[UUID | None]()
     for wish in wishes:
         wish.ask(suppression)
         if wish.removal:
-            for scope in [wish.scope] if wish.scope else list(model):
-                model.pop(scope, None)
-        elif wish.scope and wish.scope not in model and wish.cause not in known:
-            model[wish.scope] = wish.rule
+            model = [one for one in model if wish.scope not in (None, one[0])]
+        elif wish.cause not in known if wish.cause else wish.scope not in {scope for scope, *_ in model}:
+            model.append((wish.scope, wish.rule, wish.cause))
             known.add(wish.cause)
-        assert {entry.scope: entry.rule for entry in suppression.active.values()} == model
+        assert {(entry.scope, entry.rule, entry.cause) for entry in suppression.entries} == set(model)
 
 
 @given(wishes=st.lists(additions | removals, max_size=20))
@@ -81,7 +80,7 @@ def test_what_was_recorded_for_a_cause_is_not_recorded_again(wishes: list[Wish],
     for wish in wishes:
         wish.ask(suppression)
     before, recorded = scopes(suppression), suppression.collect_events()
-    added = [event for event in recorded if isinstance(event, e.SuppressionAdded)]
+    added = [event for event in recorded if isinstance(event, e.SuppressionAdded) and event.cause]
     for event in data.draw(st.permutations(added)):
         suppression.add(event.scope, event.rule, event.source, stamp(), cause=event.cause)
     assert (scopes(suppression), suppression.collect_events()) == (before, [])
@@ -126,10 +125,15 @@ def test_rules_are_asked_for_by_stream() -> None:
 def test_a_removal_may_choose() -> None:
     suppression = fresh()
     suppression.add("news", "unsubscribe", "provider:main", stamp())
+    suppression.add("news", "complaint", "provider:main", stamp(), cause=UUID(int=5))
     suppression.add("offers", "manual", "api:1", stamp())
     gone = suppression.remove(None, "resubscribed", "provider:main", stamp(), only=lambda e: e.rule == "unsubscribe")
-    assert [entry.scope for entry in gone] == ["news"]
-    assert scopes(suppression) == {"offers"}
+    assert [entry.rule for entry in gone] == ["unsubscribe"]
+    assert suppression.rule_for("news") == "complaint"
+    again = Suppression.of("acme", ADA, suppression.collect_events())
+    assert again.active == suppression.active
+    suppression.add("news", "complaint", "provider:main", stamp(), cause=UUID(int=5))
+    assert suppression.collect_events() == []
 
 
 def test_an_event_says_who_when_and_why() -> None:
@@ -141,6 +145,6 @@ def test_an_event_says_who_when_and_why() -> None:
     assert event.originator_id == suppression_id("acme", address_key(ADA)) == fresh().id
     assert (event.address, event.occurred_at, event.email_id, event.tenant) == (ADA, later, UUID(int=3), "acme")
     expected = Entry(ADA, "*", "manual", "api:1", "asked by phone", UUID(int=3), None, later)
-    assert suppression.active == {"*": expected}
+    assert suppression.entries == [expected]
     assert "Ada" not in repr(expected)
     assert "phone" not in repr(expected)
