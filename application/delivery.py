@@ -3,14 +3,23 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from application.deciding import decide
+from application.deciding import decide, load
 from application.errors import BlobMissing, BlobStoreUnavailable, Contended, StoreUnavailable
-from application.ports import BlobStore, Chance, Clock, ContentStore, EmailProvider, Ledger, OutgoingMessage
+from application.ports import (
+    BlobStore,
+    Chance,
+    Clock,
+    ContentStore,
+    EmailProvider,
+    Ledger,
+    OutgoingMessage,
+    SuppressionList,
+)
 from application.routing import Router
 from application.surprises import log_surprise
 from domain.answer import Answer
@@ -32,6 +41,7 @@ class Tools:
     blobs: BlobStore
     providers: Mapping[str, EmailProvider]
     router: Router
+    suppressions: SuppressionList
     clock: Clock
     chance: Chance
     lease: timedelta
@@ -46,24 +56,52 @@ class Delivery:
     async def __call__(self, email_id: UUID, still_ours: Callable[[], bool]) -> None:
         """Do whatever is due. `still_ours` tells whether the claim still holds: without it no provider is called."""
         step = Step.NOTHING
+        known = await self._persist(lambda: load(self._tools.ledger, email_id))
+        rules = await self._rules(known[0])
 
         def ask(email: Email) -> None:
             nonlocal step
             step = email.step(self._tools.clock())
+            if step is Step.START:
+                email.suppress(rules, self._stamp(email))
+                step = email.step(self._tools.clock())  # nobody may be left
             self._decide_without_calling(email, step)
 
-        email, position = await self._persist(lambda: decide(self._tools.ledger, email_id, ask))
+        email, position = await self._decide(email_id, ask, known)
         if step is Step.START:
             await self._call(email, position, still_ours)
         elif step is Step.SETTLE:
             await self._settle(email)
+
+    async def _decide(
+        self, email_id: UUID, ask: Callable[[Email], None], known: tuple[Email, int]
+    ) -> tuple[Email, int]:
+        first: list[tuple[Email, int]] = [known]  # what was loaded must not be asked twice
+
+        def again() -> Awaitable[tuple[Email, int]]:
+            return decide(self._tools.ledger, email_id, ask, known=first.pop() if first else None)
+
+        return await self._persist(again)
+
+    async def _rules(self, email: Email) -> Mapping[UUID, str]:
+        """The rules by which outstanding recipients must not be sent to. Asked anew before each attempt."""
+        if email.step(self._tools.clock()) is not Step.START:
+            return {}
+        outstanding = set(email.standing.outstanding)
+        people = {r.id: r.address for r in email.queued.recipients if r.id in outstanding}
+        suppressions = self._tools.suppressions
+        rules = await self._persist(
+            lambda: suppressions.rules(email.tenant, email.queued.stream, list(people.values()))
+        )
+        return {id: rules[address] for id, address in people.items() if address in rules}
 
     def _decide_without_calling(self, email: Email, step: Step) -> None:
         stamp = self._stamp(email)
         match step:
             case Step.START:
                 route = self._tools.router.choose(email)
-                email.start_delivery(route.provider, route.reason, self._tools.lease, stamp)
+                separate = self._tools.providers[route.provider].separate
+                email.start_delivery(route.provider, route.reason, self._tools.lease, stamp, separate=separate)
             case Step.EXPIRE:
                 email.expire(stamp)
             case Step.DOUBT:
@@ -116,7 +154,7 @@ class Delivery:
         if provider is None or message is None:
             return None
         try:
-            return await provider.look_up(message)
+            return await provider.look_up(replace(message, only=frozenset(email.in_doubt_for(started.attempt))))
         except Exception as error:  # noqa: BLE001 - no evidence is an answer too
             log_surprise(_log, f"looking up email {email.id} at {started.provider}", error)
             return None

@@ -11,6 +11,7 @@ from uuid import UUID
 from application.errors import StoreUnavailable
 from application.ports import Claim, Clock, DispatchQueue
 from application.surprises import log_surprise
+from application.waiting import first
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Dispatcher:
         # Waiting for half of the places keeps claims, and the commits behind them, few and large under load.
         if free < self._enough:
             self._room.clear()
-            await _first(self._room.wait(), stop.wait())
+            await first(self._room.wait(), stop.wait())
             return
         asked_at = time.monotonic()
         try:
@@ -91,7 +92,7 @@ class Dispatcher:
                 timeout = min(timeout, max(0.0, (due - self._clock()).total_seconds()))
         except StoreUnavailable:
             pass
-        await _first(self._queue.wait(timeout), stop.wait())
+        await first(self._queue.wait(timeout), stop.wait())
 
     async def _drain(self) -> None:
         if self._in_flight:
@@ -114,11 +115,3 @@ class Dispatcher:
             for email_id in extended:
                 if email_id in self._held_until:
                     self._held_until[email_id] = asked_at + lease
-
-
-async def _first(*waits: Awaitable[object]) -> None:
-    """Until one of them is over; the others are given up."""
-    futures = [asyncio.ensure_future(wait) for wait in waits]
-    _, pending = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-    for future in pending:
-        future.cancel()

@@ -157,6 +157,7 @@ class Hook:
     received_at: datetime
 
 
+@runtime_checkable
 class FeedbackSource(Protocol):
     """A provider that tells what became of a message. Most EmailProviders are one as well."""
 
@@ -197,6 +198,7 @@ class ListedSuppression:
     words: str = field(default="", repr=False)
 
 
+@runtime_checkable
 @runtime_checkable
 class SuppressionSource(Protocol):
     """A provider whose suppression list can be read."""

@@ -11,13 +11,13 @@ from uuid import UUID
 
 from application.commands import AttachmentInput, Caller, Receipt, SendEmail, check_times
 from application.errors import IdempotencyConflict, InvalidField, StreamConflict
-from application.ports import BlobStore, Clock, Ledger, StoredContent
+from application.ports import BlobStore, Clock, Ledger, StoredContent, SuppressionList
 from domain.address import Mailbox
 from domain.content import Content, content_ref
 from domain.delivery import DeliveryPolicy
 from domain.draft import Draft
 from domain.email import Email
-from domain.events import AttachmentRef, EmailQueued, Event, Recipient
+from domain.events import AttachmentRef, EmailQueued, Event, Recipient, Stamp
 from domain.ids import email_id_for_key, recipient_id, uuid7
 
 
@@ -33,9 +33,12 @@ class Prepared:
 class SendEmailHandler:
     """Turns SendEmail commands into queued emails, one or a batch, each key exactly once."""
 
-    def __init__(self, ledger: Ledger, blobs: BlobStore, clock: Clock, policy: DeliveryPolicy) -> None:
+    def __init__(
+        self, ledger: Ledger, blobs: BlobStore, suppressions: SuppressionList, clock: Clock, policy: DeliveryPolicy
+    ) -> None:
         self._ledger = ledger
         self._blobs = blobs
+        self._suppressions = suppressions
         self._clock = clock
         self._policy = policy
 
@@ -58,7 +61,9 @@ class SendEmailHandler:
     async def batch(self, commands: Sequence[SendEmail], caller: Caller, key: str | None = None) -> list[Receipt]:
         """Accept all of them in one commit, or none. A key stands for the whole list."""
         whole = await _fingerprint(commands, key)
-        emails = [await self._prepare(c, caller, key, place, whole) for place, c in enumerate(commands)]
+        emails = await asyncio.gather(
+            *(self._prepare(command, caller, key, place, whole) for place, command in enumerate(commands))
+        )
         events = [event for email in emails for event in email.events]
         try:
             position = await self._ledger.append(events, [email.content for email in emails])
@@ -90,8 +95,16 @@ class SendEmailHandler:
             **times,
         )
         email = Email.queue(id, caller.tenant, draft, caller.stamp(now))
+        await self._leave_out(email, caller.stamp(now))
         blobs = tuple({attachment.sha256 for attachment in attachments})
         return Prepared(id, email.collect_events(), StoredContent(id, body, blobs))
+
+    async def _leave_out(self, email: Email, stamp: Stamp) -> None:
+        """Whoever is on the suppression list is left out at once, in so many words."""
+        recipients = email.queued.recipients
+        addresses = [recipient.address for recipient in recipients]
+        rules = await self._suppressions.rules(email.tenant, email.queued.stream, addresses)
+        email.suppress({r.id: rules[r.address] for r in recipients if r.address in rules}, stamp)
 
     async def _replay(self, id: UUID, fingerprint: str | None) -> Receipt:
         """The key was used before: the first answer again for the same command, a conflict for another one."""

@@ -72,10 +72,12 @@ class Email(Course):
 
     @classmethod
     def of(cls, history: Iterable[e.Event]) -> Self | None:
-        """Rebuild from a stream's events, in order; None for an empty stream."""
+        """Rebuild from a stream's events, in order; None for an empty stream, and for one that is no email's."""
         email: Self | None = None
         for event in history:
             if email is None:
+                if not isinstance(event, e.EmailQueued):
+                    return None
                 email = cls(event.originator_id)
             email.apply(event)
         return email

@@ -11,30 +11,35 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy.engine import make_url
 
 from application.change_email import ChangeEmailHandler
 from application.delivery import Delivery, Tools
 from application.dispatcher import Dispatcher, Pace
-from application.ports import BlobStore, EmailProvider
+from application.feedback import RecordFeedback
+from application.inbox import HookDoor, TranslateInbox
+from application.ports import BlobStore, EmailProvider, FeedbackSource
+from application.provider_lists import FollowProviderLists
 from application.routing import Router
 from application.send_email import SendEmailHandler
+from application.suppressions import Suppressions
 from infrastructure.blobs.filesystem import FilesystemBlobs
 from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups
 from infrastructure.dispatch_queue import SqlDispatchQueue
+from infrastructure.inbox import SqlInbox
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.postgres import PostgresEventStore
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.ledger.store import EventStore
 from infrastructure.projection_runner import ProjectionRunner
-from infrastructure.providers.sandbox import SandboxProvider
-from infrastructure.providers.smtp import SmtpProvider, SmtpSettings
+from infrastructure.provider_table import make_provider
+from infrastructure.sent_messages import SqlSentMessages
 from infrastructure.settings import PREFIX, Settings, SettingsError
 from infrastructure.web.service import Service
-from projections import activity, dispatch_queue, emails, recipients
+from infrastructure.workers import Loop
+from projections import activity, dispatch_queue, emails, provider_messages, recipients
 from projections.projection import Projection
 
 PROJECTIONS: Sequence[Projection] = (
@@ -42,6 +47,7 @@ PROJECTIONS: Sequence[Projection] = (
     recipients.PROJECTION,
     activity.PROJECTION,
     dispatch_queue.PROJECTION,
+    provider_messages.PROJECTION,
 )
 
 _READY_WITHIN = 2.0  # seconds; whoever asks whether we are ready wants to know now
@@ -62,9 +68,18 @@ class System:
     runner: ProjectionRunner
     dispatcher: Dispatcher
     service: Service
+    inbox: SqlInbox
+    translate: TranslateInbox
+    loops: Sequence[Loop]
+
+    async def prepare(self) -> None:
+        """Create what tables are missing; any number of processes may at once. Raises StoreUnavailable."""
+        await self.runner.prepare()
+        await self.inbox.prepare()
 
     async def close(self) -> None:
         await self.wakeups.stop()
+        await self.inbox.close()
         for provider in self.providers.values():
             await provider.close()
         await self.ledger.close()
@@ -80,12 +95,18 @@ def bootstrap(settings: Settings) -> System:
     blobs = _blobs(settings.blob_url.get_secret_value())
     providers = {name: _provider(name, url.get_secret_value()) for name, url in settings.providers.items()}
     runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now)
-    tools = Tools(ledger, ledger, blobs, providers, Router(list(providers)), now, random.random, settings.lease)
+    router, suppressions = Router(list(providers)), Suppressions(ledger, now)
+    tools = Tools(ledger, ledger, blobs, providers, router, suppressions, now, random.random, settings.lease)
     pace = Pace(settings.worker_concurrency, settings.lease, settings.poll, settings.drain)
     queue = SqlDispatchQueue(database, wakeups)
+    inbox = SqlInbox(database, wakeups)
+    sources = {name: provider for name, provider in providers.items() if isinstance(provider, FeedbackSource)}
+    lists = FollowProviderLists(suppressions, set(settings.api_keys().values()), now)
+    translate = TranslateInbox(inbox, sources, RecordFeedback(ledger, SqlSentMessages(database), lists, now), now)
     service = Service(
-        send_email=SendEmailHandler(ledger, blobs, now, settings.policy),
+        send_email=SendEmailHandler(ledger, blobs, suppressions, now, settings.policy),
         change_email=ChangeEmailHandler(ledger, now),
+        hooks=HookDoor(inbox, sources),
         ledger=ledger,
         contents=ledger,
         database=database,
@@ -96,7 +117,11 @@ def bootstrap(settings: Settings) -> System:
         ready=_readiness(ledger, runner),
     )
     dispatcher = Dispatcher(_worker_name(), queue, Delivery(tools), now, pace)
-    return System(settings, ledger, database, wakeups, blobs, providers, runner, dispatcher, service)
+    loops: list[Loop] = [translate.run]
+    return System(
+        *(settings, ledger, database, wakeups, blobs, providers, runner, dispatcher, service),
+        *(inbox, translate, loops),
+    )
 
 
 def now() -> datetime:
@@ -125,28 +150,8 @@ def _blobs(url: str) -> BlobStore:
     return FilesystemBlobs(Path("/" + path.lstrip("/") if path.startswith("/") else path))
 
 
-def _sandbox(name: str, url: str) -> EmailProvider:
-    directory = parse_qs(urlsplit(url).query).get("dir", ["var/sandbox"])[0]
-    return SandboxProvider(name, Path(directory), now)
-
-
-def _smtp(name: str, url: str) -> EmailProvider:
-    return SmtpProvider(name, SmtpSettings.from_url(url), now)
-
-
-PROVIDERS: Mapping[str, Callable[[str, str], EmailProvider]] = {
-    "sandbox": _sandbox,
-    "smtp": _smtp,
-    "smtps": _smtp,
-}
-
-
 def _provider(name: str, url: str) -> EmailProvider:
-    scheme = url.partition("://")[0]
-    if scheme not in PROVIDERS:
-        known = ", ".join(f"{scheme}://" for scheme in PROVIDERS)
-        raise SettingsError(f"{PREFIX}PROVIDERS: {name!r} has a URL of an unknown kind; known are {known}")
-    return _checked(f"PROVIDERS: {name!r}", lambda: PROVIDERS[scheme](name, url))
+    return _checked(f"PROVIDERS: {name!r}", lambda: make_provider(name, url, now))
 
 
 def _checked(variable: str, make: Callable[[], _T]) -> _T:

@@ -59,7 +59,7 @@ async def _work(system: System, role: Role, stop: asyncio.Event) -> None:
     await _prepare(system, stop)
     if role != "api" and not stop.is_set():
         sweep = sweeper(system.blobs, system.ledger.blobs_in_use, now)
-        await run_worker(system.runner, system.dispatcher, sweep, stop)
+        await run_worker(system.runner, system.dispatcher, system.loops, sweep, stop)
 
 
 async def _prepare(system: System, stop: asyncio.Event) -> None:
@@ -67,7 +67,7 @@ async def _prepare(system: System, stop: asyncio.Event) -> None:
     pause = _FIRST_PAUSE
     while not stop.is_set():
         try:
-            await system.runner.prepare()
+            await system.prepare()
             return
         except StoreUnavailable:
             if pause == _FIRST_PAUSE:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from application.blob_sweep import InUse, sweep_orphans
 from application.dispatcher import Dispatcher
@@ -12,20 +12,26 @@ from application.ports import BlobStore, Clock
 from application.surprises import log_surprise
 from infrastructure.projection_runner import ProjectionRunner
 
+Loop = Callable[[asyncio.Event], Awaitable[None]]  # works until the event is set
+
 _SWEEP_EVERY = 3600.0  # seconds
 
 _log = logging.getLogger(__name__)
 
 
 async def run_worker(
-    runner: ProjectionRunner, dispatcher: Dispatcher, sweep: Callable[[], Awaitable[object]], stop: asyncio.Event
+    runner: ProjectionRunner,
+    dispatcher: Dispatcher,
+    loops: Sequence[Loop],
+    sweep: Callable[[], Awaitable[object]],
+    stop: asyncio.Event,
 ) -> None:
     """Run until `stop` is set. Deliveries drain first; the read models follow what they still record."""
     projected = asyncio.Event()
     projecting = asyncio.create_task(runner.run(projected))
     sweeping = asyncio.create_task(_repeat(sweep, _SWEEP_EVERY))
     try:
-        await dispatcher.run(stop)
+        await asyncio.gather(dispatcher.run(stop), *(loop(stop) for loop in loops))
     finally:
         sweeping.cancel()
         projected.set()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from application.errors import StreamConflict
@@ -63,3 +63,13 @@ class MemoryLedger:
         """Whether this very event was committed before, its answer lost."""
         stream = self._streams.get(event.originator_id, [])
         return any(recorded.event.event_id == event.event_id for recorded in stream)
+
+
+class FakeSuppressions:
+    """Implements the port SuppressionList from a table of addresses."""
+
+    def __init__(self, rules: Mapping[str, str] | None = None) -> None:
+        self.known = dict(rules or {})
+
+    async def rules(self, tenant: str, stream: str, addresses: Sequence[str]) -> Mapping[str, str]:
+        return {address: self.known[address] for address in addresses if address in self.known}

@@ -12,6 +12,7 @@ from infrastructure.database.signal import Signal
 
 EVENTS = "postledger_events"  # the ledger appended
 PROJECTIONS = "postledger_projections"  # read models moved
+INBOX = "postledger_inbox"  # a provider delivered something
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 
 _log = logging.getLogger(__name__)
@@ -47,18 +48,19 @@ class Notifications:
 
 
 class Wakeups:
-    """The two things a process waits for: new events, and read models that moved."""
+    """What a process waits for: new events, read models that moved, deliveries of providers."""
 
     def __init__(self, url: str) -> None:
         self.events = Signal()
         self.projections = Signal()
+        self.inbox = Signal()
         self._listener: asyncio.Task[None] | None = None
         self._url = url
 
     def start(self) -> None:
         """Listen to other processes too, where the database can. Needs a running loop."""
         if self._url.startswith("postgresql") and self._listener is None:
-            signals = {EVENTS: self.events, PROJECTIONS: self.projections}
+            signals = {EVENTS: self.events, PROJECTIONS: self.projections, INBOX: self.inbox}
             self._listener = asyncio.create_task(Notifications(self._url, signals).run())
 
     async def stop(self) -> None:

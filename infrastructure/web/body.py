@@ -25,9 +25,13 @@ _JSON = frozenset({b"application/json", b"application/json; charset=utf-8", b"ap
 
 
 async def read(call: Call) -> bytes:
-    """The whole body. Raises UnsupportedMediaType, BodyTooLarge (as soon as the limit is passed), ClientGone."""
+    """The whole body of a JSON request. Raises UnsupportedMediaType, and what `whole` raises."""
     _check_type(call.headers.get(b"content-type", b""))
-    limit = call.service.max_body_bytes
+    return await whole(call, call.service.max_body_bytes)
+
+
+async def whole(call: Call, limit: int) -> bytes:
+    """The body, whatever it is. Raises BodyTooLarge (as soon as the limit is passed), ClientGone."""
     announced = call.headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced[:20]) > limit:
         raise BodyTooLarge(limit)

@@ -42,6 +42,7 @@ HEADERS: Mapping[str, tuple[str, Json]] = {
 _PATH_PARAMETERS: Mapping[str, Json] = {
     "id": {"type": "string", "format": "uuid"},
     "address": {"type": "string", "description": "An email address."},
+    "provider": {"type": "string", "description": "A provider's name, as configured."},
 }
 _WITH_BODY = (400, 413, 415, 422)
 _WITH_KEY = (401, 403, 503)

@@ -1,7 +1,7 @@
 """The whole API on one page."""
 
 from application.commands import Resolve, Retry, SendEmail
-from infrastructure.web import activity, changing, documentation, feed, health, history, listing, sending
+from infrastructure.web import activity, changing, documentation, feed, health, history, hooks, listing, sending
 from infrastructure.web.operation import Operation
 from infrastructure.web.views import (
     Accepted,
@@ -77,6 +77,11 @@ ROUTES: tuple[Operation, ...] = (
         *("GET", "/events/stream", feed.stream, "Follow events", _STREAM),
         query=feed.Followed,
         takes=("Last-Event-ID",),
+    ),
+    Operation(
+        *("POST", "/hooks/{provider}", hooks.receive, "Tell what became of a message", _JSON),
+        errors=(401, 503),
+        open=True,
     ),
     Operation("GET", "/healthz", health.alive, "Ask whether the process is alive", Health, open=True),
     Operation("GET", "/readyz", health.ready, "Ask whether the service is ready", Readiness, open=True),

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from application.change_email import ChangeEmailHandler
+from application.inbox import HookDoor
 from application.ports import Clock, ContentStore, Ledger
 from application.send_email import SendEmailHandler
 from infrastructure.database.engines import Database
@@ -18,6 +19,7 @@ class Service:
 
     send_email: SendEmailHandler
     change_email: ChangeEmailHandler
+    hooks: HookDoor
     ledger: Ledger
     contents: ContentStore
     database: Database
@@ -26,4 +28,5 @@ class Service:
     clock: Clock
     max_body_bytes: int
     ready: Callable[[], Awaitable[Checks]]
+    count_hook: Callable[[str, str], None] = lambda provider, outcome: None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # set before the server stops, to end the streams

@@ -14,6 +14,7 @@ from domain.delivery import DeliveryPolicy
 from domain.events import EmailQueued, Event
 from infrastructure.blobs.filesystem import FilesystemBlobs
 from infrastructure.ledger.ledger import EventLedger
+from tests.fakes import FakeSuppressions
 from tests.ledger.conftest import open_ledger
 from tests.samples import NOW
 
@@ -28,7 +29,8 @@ class Desk:
         self.now: datetime = NOW
         self.ledger = ledger
         self.blobs = blobs
-        self.send = SendEmailHandler(ledger, blobs, lambda: self.now, DeliveryPolicy())
+        self.suppressions = FakeSuppressions()
+        self.send = SendEmailHandler(ledger, blobs, self.suppressions, lambda: self.now, DeliveryPolicy())
         self.change = ChangeEmailHandler(ledger, lambda: self.now)
 
     async def history(self, email_id: UUID) -> list[Event]:

@@ -20,6 +20,7 @@ from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.email import Email
 from domain.status import EmailStatus
 from infrastructure.ledger.ledger import EventLedger
+from tests.fakes import FakeSuppressions
 from tests.ledger.conftest import open_ledger
 from tests.providers_fake import MemoryBlobs, ScriptedProvider, accepted
 from tests.samples import LEASE, NOW, queued, stamp, stored_content
@@ -37,6 +38,7 @@ class Bench:
     now: datetime = NOW
     ours: bool = True
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+    suppressions: FakeSuppressions = field(default_factory=FakeSuppressions)
 
     async def accept(self, *to: str, **fields: Any) -> UUID:
         email = queued(*to, **fields)
@@ -52,6 +54,7 @@ class Bench:
             self.blobs,
             {"scripted": self.provider},
             Router(["scripted"]),
+            self.suppressions,
             lambda: self.now,
             lambda: 0.0,
             LEASE,

@@ -22,6 +22,7 @@ from infrastructure.database.notifications import Wakeups
 from infrastructure.dispatch_queue import SqlDispatchQueue
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.projection_runner import ProjectionRunner
+from tests.fakes import FakeSuppressions
 from tests.ledger.conftest import open_store
 from tests.providers_fake import MemoryBlobs, ScriptedProvider, accepted
 from tests.samples import queued, stored_content
@@ -61,7 +62,10 @@ class Floor:
     ) -> Dispatcher:
         span = timedelta(seconds=lease)
         providers = {"scripted": provider}
-        tools = Tools(self.ledger, self.ledger, MemoryBlobs(), providers, Router(["scripted"]), now, lambda: 0.0, span)
+        tools = Tools(
+            *(self.ledger, self.ledger, MemoryBlobs(), providers, Router(["scripted"]), FakeSuppressions()),
+            *(now, lambda: 0.0, span),
+        )
         pace = Pace(concurrency, span, timedelta(seconds=0.2), timedelta(seconds=drain))
         return Dispatcher(name, self.queue, Delivery(tools), now, pace)
 

@@ -10,15 +10,19 @@ from sqlalchemy import Connection, text
 from application.change_email import ChangeEmailHandler
 from application.deciding import decide
 from application.errors import BlobStoreUnavailable
-from application.ports import Recorded, StoredContent
+from application.inbox import HookDoor
+from application.ports import FeedbackSource, Recorded, StoredContent
 from application.send_email import SendEmailHandler
+from application.suppressions import Suppressions
 from domain import events as e
 from domain.answer import Answer
 from domain.content import Content
 from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.email import Email
 from infrastructure.database.engines import Database
+from infrastructure.database.notifications import Wakeups
 from infrastructure.database.signal import Signal
+from infrastructure.inbox import SqlInbox
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.web.service import Service
@@ -122,15 +126,19 @@ class World:
         path = directory / "postledger.db"
         self.clock = Clock()
         self.blobs = BreakableBlobs()
+        self.sources: dict[str, FeedbackSource] = {}
         self.database = Database.open(f"sqlite:///{path}")
         self.changed = Signal()
         self._events = EventLedger(SqliteEventStore(path), self.changed)
         self.ledger = BreakableLedger(self._events)
+        self.suppressions = Suppressions(self.ledger, self.clock)
+        self.inbox = SqlInbox(self.database, Wakeups(f"sqlite:///{path}"))
         self.read_models = ReadModels(self._events, self.database)
         self.checks: Mapping[str, str | None] = {"ledger": None}
         self.service = Service(
-            send_email=SendEmailHandler(self.ledger, self.blobs, self.clock, DeliveryPolicy()),
+            send_email=SendEmailHandler(self.ledger, self.blobs, self.suppressions, self.clock, DeliveryPolicy()),
             change_email=ChangeEmailHandler(self.ledger, self.clock),
+            hooks=HookDoor(self.inbox, self.sources),
             ledger=self.ledger,
             contents=self.ledger,
             database=self.database,

@@ -1,0 +1,65 @@
+"""Which email a provider means by its own message id, for reports that bring no id of ours."""
+
+from collections.abc import Collection, Iterable, Mapping
+from uuid import UUID
+
+from sqlalchemy import Column, Connection, Index, MetaData, String, Table, Text, select
+
+from domain import events as e
+from projections import rows
+from projections.columns import Id
+from projections.projection import Events, Projection, Tables
+
+_ID = 36  # characters of a UUID
+
+
+def tables(suffix: str = "") -> Tables:
+    name = f"provider_messages_v1{suffix}"
+    messages = Table(
+        name,
+        MetaData(),
+        Column("provider", String, nullable=False),
+        Column("message_id", Text, nullable=False),
+        Column("email_id", Id, nullable=False),
+        Index(f"{name}_by_message_id", "message_id"),
+    )
+    return (messages,)
+
+
+(MESSAGES,) = tables()
+
+
+def fold(connection: Connection, into: Tables, events: Events) -> None:
+    (messages,) = into
+    found = [row for placed in events for row in _messages(placed.event)]
+    rows.insert(connection, messages, list(dict.fromkeys(found)))
+
+
+def _messages(event: e.Event) -> Iterable[rows.Row]:
+    if isinstance(event, (e.EmailDispatched, e.EmailDeliveryResolved)):
+        for message in event.messages:
+            if email_in(message.message_id) != event.originator_id:
+                yield event.provider, message.message_id, event.originator_id
+
+
+def email_in(message_id: str) -> UUID | None:
+    """Our own Message-ID begins with the email's id, and needs no table."""
+    try:
+        return UUID(message_id[:_ID]) if message_id[_ID : _ID + 1] == "@" else None
+    except ValueError:
+        return None
+
+
+# -- queries ---------------------------------------------------------------------------------------------------------
+
+
+def emails(connection: Connection, provider: str, message_ids: Collection[str]) -> Mapping[str, UUID]:
+    """The email of each of these ids that is known."""
+    ours = {id: email for id in message_ids if (email := email_in(id))}
+    c = MESSAGES.c
+    query = select(c.message_id, c.email_id).where(c.message_id.in_(set(message_ids) - ours.keys()))
+    known = connection.execute(query.where(c.provider == provider))
+    return {**{row.message_id: row.email_id for row in known}, **ours}
+
+
+PROJECTION = Projection("provider_messages", 1, tables, fold)
