@@ -222,9 +222,7 @@ def _refusal(status: int, code: int | None, message_id: str | None) -> tuple[Err
     return _CONFIG, "not_the_api"
 
 
-def _messages(
-    message: OutgoingMessage, inactive: Sequence[Recipient], message_id: str
-) -> tuple[ProviderMessage, ...]:
+def _messages(message: OutgoingMessage, inactive: Sequence[Recipient], message_id: str) -> tuple[ProviderMessage, ...]:
     taken = (recipient for recipient in addressed(message) if recipient not in inactive)
     return tuple(ProviderMessage(recipient_id=recipient.id, message_id=message_id) for recipient in taken)
 
@@ -318,7 +316,7 @@ class PostmarkProvider:
         """Postmark's webhooks ask for nothing."""
 
     def suppressions(self) -> AsyncIterator[ListedSuppression]:
-        return postmark_search.suppressions(self._http, self._settings.stream)
+        return postmark_search.suppressions(self._http, self._settings.stream, self._clock().date())
 
     def _redacted(self, reply: Reply) -> Reply:
         """What a proxy in between may quote is not to be kept."""

@@ -1,23 +1,28 @@
 """What Postmark has on record: sent messages, the suppression list of a stream, and whether it knows our token."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from application.errors import ProviderTrouble
 from application.ports import ListedSuppression, OutgoingMessage
-from domain.address import address_key
+from domain.address import address_key, ascii_address
 from domain.answer import Answer
 from domain.events import ProviderMessage
 from infrastructure.providers import reading
-from infrastructure.providers.http import AnswerLost, HttpClient, NotSent, Reply, Request
+from infrastructure.providers.http import AnswerLost, HttpClient, NotSent, Request
 
 _PAGE = 50  # far more than one email has attempts
 _MOST_DETAILS = 10  # records to look into one by one, where the search does not show their metadata
 _RETENTION = timedelta(days=7)  # the shortest that can be chosen; 45 days unless it is
 _CLOCKS_DIFFER = timedelta(minutes=1)
+_CUT = 1 << 22  # bytes; what is not JSON and as long as this was cut off by our own client
+_FIRST_DAY = date(2009, 1, 1)  # Postmark is younger than that
+_DAY = timedelta(days=1)
+
+Span = tuple[date, date]
 
 Cause = Literal["bounce", "complaint", "unsubscribe", "manual"]
 
@@ -34,7 +39,7 @@ CAUSES: Mapping[str, Cause] = {
 async def find(client: HttpClient, message: OutgoingMessage, stream: str, now: datetime) -> Answer | None:
     """Records of this attempt that bear our id; an empty Answer when the search finds nothing at all."""
     try:
-        listed = _listed(await client.call(Request("GET", _search(message, stream))))
+        listed = await _search(client, message, stream)
         if listed is None:
             return None
         if not listed:
@@ -46,20 +51,28 @@ async def find(client: HttpClient, message: OutgoingMessage, stream: str, now: d
     return Answer(messages=taken) if taken else None
 
 
-def _search(message: OutgoingMessage, stream: str) -> str:
-    """`recipient` narrows it down, but would hide a record that does not name this one of several."""
+async def _search(client: HttpClient, message: OutgoingMessage, stream: str) -> Sequence[Any] | None:
+    """Narrowed to the recipient when there is one, for a server that does not heed the filter by metadata.
+
+    When that finds nothing, once more without: how Postmark compares addresses is not documented.
+    """
     query = {
         "metadata_pl_email_id": str(message.email.originator_id),
-        **({"recipient": message.recipients[0].address} if len(message.recipients) == 1 else {}),
         "messagestream": stream,
         "count": _PAGE,
         "offset": 0,
     }
-    return f"/messages/outbound?{urlencode(query)}"
+    if len(message.recipients) == 1:
+        address = message.recipients[0].address
+        narrowed = await _list(client, {"recipient": ascii_address(address) or address, **query})
+        if narrowed is None or narrowed:
+            return narrowed
+    return await _list(client, query)
 
 
-def _listed(reply: Reply) -> Sequence[Any] | None:
-    """The records; None when this is not the answer to a search."""
+async def _list(client: HttpClient, query: Mapping[str, object]) -> Sequence[Any] | None:
+    """The records; None when this was not the answer to a search."""
+    reply = await client.call(Request("GET", f"/messages/outbound?{urlencode(query)}"))
     said = reply.json() if reply.status == 200 else None
     listed = reading.get(said, "Messages")
     if not isinstance(listed, list):
@@ -103,21 +116,49 @@ def _addresses(record: Any) -> list[str]:
     return [address for address in found if isinstance(address, str)]
 
 
-async def suppressions(client: HttpClient, stream: str) -> AsyncIterator[ListedSuppression]:
-    """The stream's whole list, which Postmark gives in one answer. Raises ProviderTrouble."""
+async def suppressions(client: HttpClient, stream: str, today: date) -> AsyncIterator[ListedSuppression]:
+    """The stream's whole list, in one answer, or span by span where that is too long. Raises ProviderTrouble."""
+    spans: list[Span | None] = [None]
+    seen: set[ListedSuppression] = set()
+    while spans:
+        span = spans.pop()
+        listed = await _dump(client, stream, span)
+        if listed is None:
+            spans += _halves(span or (_FIRST_DAY, today + _DAY))
+        for entry in listed or ():
+            found = _suppression(entry)
+            if found.address and found not in seen:
+                seen.add(found)
+                yield found
+
+
+async def _dump(client: HttpClient, stream: str, span: Span | None) -> Sequence[Any] | None:
+    """The entries made in that time; None when the answer was too long to be read."""
+    query = f"?{urlencode({'fromdate': span[0], 'todate': span[1]})}" if span else ""
+    path = f"/message-streams/{quote(stream, safe='')}/suppressions/dump{query}"
     try:
-        reply = await client.call(Request("GET", f"/message-streams/{quote(stream, safe='')}/suppressions/dump"))
+        reply = await client.call(Request("GET", path))
     except (NotSent, AnswerLost) as trouble:
         raise ProviderTrouble(f"Postmark's suppression list was not to be had: {trouble}") from None
     listed = reading.get(reply.json(), "Suppressions") if reply.status == 200 else None
-    if not isinstance(listed, list):
-        raise ProviderTrouble(f"Postmark answered {reply.status} and no suppression list")
-    for entry in listed:
-        if address := reading.text(reading.get(entry, "EmailAddress")):
-            yield _suppression(entry, address)
+    if isinstance(listed, list):
+        return listed
+    if reply.status == 200 and len(reply.body) >= _CUT:
+        return None
+    raise ProviderTrouble(f"Postmark answered {reply.status} and no suppression list")
 
 
-def _suppression(entry: Any, address: str) -> ListedSuppression:
+def _halves(span: Span) -> list[Span]:
+    """Both share the day in the middle: whether `todate` includes its day is not documented."""
+    first, last = span
+    if last - first <= _DAY:
+        raise ProviderTrouble("Postmark's suppression list of a single day is too long to be read")
+    middle = first + (last - first) // 2
+    return [(middle, last), (first, middle)]
+
+
+def _suppression(entry: Any) -> ListedSuppression:
+    address = reading.text(reading.get(entry, "EmailAddress")) or ""
     reason = reading.text(reading.get(entry, "SuppressionReason")) or ""
     origin = reading.text(reading.get(entry, "Origin")) or ""
     cause = CAUSES.get(origin if reason == "ManualSuppression" else reason, "manual")
