@@ -199,7 +199,6 @@ class ListedSuppression:
 
 
 @runtime_checkable
-@runtime_checkable
 class SuppressionSource(Protocol):
     """A provider whose suppression list can be read."""
 
