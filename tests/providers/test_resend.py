@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from email.header import decode_header, make_header
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from uuid import UUID
 
 import pytest
+import resend
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -167,6 +168,20 @@ def test_an_email_as_it_is_sent() -> None:
 def test_what_an_email_has_not_is_not_sent() -> None:
     document = sent(outgoing(content=Content(text="Hello")))
     assert set(document) == {"attachments", "from", "to", "subject", "tags", "text"}
+
+
+def test_every_field_is_one_of_the_official_client_s() -> None:
+    message = outgoing(
+        cc=["bob@example.com"],
+        bcc=["eve@example.com"],
+        reply_to=(Mailbox(address="help@sender.example"),),
+        content=Content(text="Hello", html="<p>Hello</p>", headers={"X-Campaign": "spring"}),
+        attachments=[LOGO],
+    )
+    document = sent(message)
+    assert set(document) <= get_type_hints(resend.Emails.SendParams).keys()
+    assert set(document["attachments"][0]) <= get_type_hints(resend.Attachment).keys()
+    assert set(document["tags"][0]) == get_type_hints(resend.Tag).keys()
 
 
 def test_a_single_recipient_is_named_in_the_tags() -> None:
