@@ -54,6 +54,7 @@ class Told:
 class Outcome:
     """What came of one delivery."""
 
+    recorded: int = 0  # events
     unmatched: list[Feedback] = field(default_factory=list)
 
 
@@ -102,11 +103,10 @@ class RecordFeedback:
         return {(provider, id): email_id for provider, ids in found.items() for id, email_id in ids.items()}
 
     async def _tell(self, email_id: UUID, heard: Sequence[_Statement]) -> None:
-        deaf: set[int] = set()
+        events: list[int | None] = []  # for each statement how many it became; None: not about this email at all
 
         def ask(email: Email) -> None:
-            deaf.clear()
-            deaf.update(place for place, each in enumerate(heard) if not self._hear(email, each))
+            events[:] = [self._hear(email, each) for each in heard]
 
         try:
             email, _ = await decide(self._ledger, email_id, ask)
@@ -114,14 +114,15 @@ class RecordFeedback:
             for statement in heard:
                 _unmatched(statement)
             return
-        for place, statement in enumerate(heard):
-            if place in deaf:
+        for statement, recorded in zip(heard, events, strict=True):
+            statement.outcome.recorded += recorded or 0
+            if recorded is None:
                 _unmatched(statement)
             elif statement.said.kind is Kind.SUPPRESSION_ADDED:
                 await self._list_changed(statement, email.tenant)
 
-    def _hear(self, email: Email, statement: _Statement) -> bool:
-        told, queued = statement.told, email.queued
+    def _hear(self, email: Email, statement: _Statement) -> int | None:
+        told, queued, before = statement.told, email.queued, email.version
         stamp = Stamp(
             now=self._clock(),
             actor=f"provider:{told.provider}",
@@ -129,7 +130,8 @@ class RecordFeedback:
             causation_id=told.raw,
             traceparent=queued.traceparent,
         )
-        return email.hear(statement.said, told.provider, told.received_at, stamp, told.raw)
+        understood = email.hear(statement.said, told.provider, told.received_at, stamp, told.raw)
+        return email.version - before if understood else None
 
     async def _about_no_email(self, statement: _Statement) -> None:
         said = statement.said

@@ -45,6 +45,7 @@ class Settled:
     statements: int = 0
     unmatched: int = 0
     next_try_at: datetime | None = None
+    recorded: int = 0  # events; not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,4 +196,4 @@ class TranslateInbox:
         state: State = "failed" if reading.failed else "unmatched" if unmatched else "done"
         again = self._clock() + _AGAIN[entry.tries] if open_ and entry.tries < len(_AGAIN) else None
         kinds = tuple(sorted({said.kind.value for said in reading.said}))
-        return Settled(entry.id, state, kinds, len(reading.said), unmatched, again)
+        return Settled(entry.id, state, kinds, len(reading.said), unmatched, again, reading.outcome.recorded)

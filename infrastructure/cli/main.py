@@ -9,6 +9,7 @@ from infrastructure.cli.config import config_command
 from infrastructure.cli.demo import demo_command
 from infrastructure.cli.doctor import doctor_command
 from infrastructure.cli.failures import EXIT_CODES, USAGE, Failure
+from infrastructure.cli.inbox import inbox_group
 from infrastructure.cli.projections import projections_group
 from infrastructure.cli.send import send_command
 from infrastructure.cli.serve import serve_command
@@ -21,6 +22,7 @@ COMMANDS: tuple[click.Command, ...] = (
     send_command,
     show_command,
     tail_command,
+    inbox_group,
     projections_group,
     doctor_command,
     config_command,
