@@ -201,6 +201,8 @@ def test_tags_that_resend_does_not_take_are_left_out() -> None:
     names = [(tag["name"], tag["value"]) for tag in sent(message)["tags"]]
     assert names[2:] == [("campaign", "spring-2026"), ("a" * 256, "b" * 256)]
     assert names[0] == ("pl_email_id", str(EMAIL_ID))
+    two = tagged(outgoing(["ada@example.com", "bob@example.com"]), ("pl_recipient_id", str(EMAIL_ID)))
+    assert [tag["name"] for tag in sent(two)["tags"]] == ["pl_email_id"]
 
 
 @pytest.mark.parametrize(

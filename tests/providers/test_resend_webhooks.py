@@ -120,7 +120,9 @@ def test_a_pair_of_keys_signs_as_well() -> None:
     assert verify(with_headers(said, signature=f"v1a,{signature}"), [public], NOW) == EVENT_ID
     assert verify(said, [public, KEY], NOW) == EVENT_ID
     assert reason(with_headers(said, signature=f"v1,{signature}"), [public, KEY]) == "bad_signature"
-    for broken in ("", "***", "AAAA", "ż", signature[:-2], base64.b64encode(pair.sign(b"other")).decode()):
+    twin = signature[:-3] + chr(ord(signature[-3]) + 1) + "=="  # other text, same bytes
+    assert base64.b64decode(twin) == base64.b64decode(signature)
+    for broken in (twin, "", "***", "AAAA", "ż", signature[:-2], base64.b64encode(pair.sign(b"other")).decode()):
         assert reason(with_headers(said, signature=f"v1a,{broken}"), [public]) == "bad_signature"
 
 
@@ -353,6 +355,7 @@ def test_an_address_on_the_suppression_list(origin: str) -> None:
         ("Transient", "ContentRejected", "soft", "content", True, False),
         ("Transient", "AttachmentRejected", "soft", "content", True, False),
         ("Transient", "CustomTimeoutExceeded", "soft", "timeout", True, False),
+        ("Transient", "NoEmail", "soft", "invalid_address", True, False),
         ("Transient", "BrandNew", "soft", None, True, False),
         ("Temporary", "MailboxFull", "soft", "mailbox_full", True, False),  # the Python SDK's word
         ("Undetermined", "Undetermined", "undetermined", None, True, False),
@@ -452,6 +455,7 @@ def test_its_words_are_kept() -> None:
         "Permanent", "General", diagnosticCode=["smtp; 550 no", "smtp; 554 really"], message="It bounced."
     )
     assert feedback.words == "smtp; 550 no smtp; 554 really"
+    assert len(bounced("Permanent", "General", diagnosticCode=["x" * 999] * 9).words) == 1000
 
 
 @pytest.mark.parametrize(
