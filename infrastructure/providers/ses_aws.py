@@ -79,14 +79,13 @@ class Aws:
             client.close()
 
     def _call(self, wanted: tuple[str, str, int], operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        from botocore.exceptions import BotoCoreError, ClientError
-        from botocore.parsers import ResponseParserError
+        from botocore.exceptions import ClientError
 
         try:
             answer: Mapping[str, Any] = getattr(self._client(wanted), operation)(**arguments)
         except ClientError as error:
             return dict(error.response)
-        except (BotoCoreError, ResponseParserError) as error:
+        except Exception as error:  # noqa: BLE001 - boto3's parsers fail at strange answers in whatever way
             return _failed(error)
         return answer
 

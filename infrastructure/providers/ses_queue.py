@@ -32,9 +32,11 @@ class SqsFeedback:
     def __init__(
         self, name: str, settings: SesSettings, clock: Clock, *, wait: int = 10, first_pause: float = _FIRST_PAUSE
     ) -> None:
-        """`wait`: seconds that SQS holds an empty answer back, at most 20, and so the longest that stopping takes."""
+        """`wait`: seconds that SQS holds an empty answer back, 1 to 20, and so the longest that stopping takes."""
         if settings.queue_url is None:
             raise ValueError("queue_url is missing")
+        if not 1 <= wait <= 20:
+            raise ValueError("wait must be from 1 to 20 seconds")
         self.name = name
         self._queue = settings.queue_url
         self._clock = clock
