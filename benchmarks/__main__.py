@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, append, dispatch, latency, rebuild
+from benchmarks import accept, append, dispatch, http_clients, latency, rebuild
 from benchmarks.result import Result
 
 BENCHMARKS = {
@@ -17,12 +17,16 @@ BENCHMARKS = {
     "rebuild": rebuild.measure,
     "latency": latency.measure,
 }
+ON_DEMAND = {"http_clients": http_clients.measure}  # answered a question once (docs/adr/0010); claims nothing
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}; all when none is named"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"any of {', '.join([*BENCHMARKS, *ON_DEMAND])}; all but the last when none is named",
     )
     parser.add_argument(
         "--quick", action="store_true", help="one short run of each: shows that it works, proves nothing"
@@ -31,7 +35,7 @@ def main() -> None:
     results: list[Result] = []
     for name in arguments.names or BENCHMARKS:
         print(f"measuring {name} …", file=sys.stderr)
-        results += BENCHMARKS[name](arguments.quick)
+        results += {**BENCHMARKS, **ON_DEMAND}[name](arguments.quick)
     if sys.stdout.isatty():
         Console().print(_table(results))
     else:

@@ -25,14 +25,11 @@ class Body(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Called by aiohttp when there is a connection."""
-        held = b""
-        async for chunk in self._chunks():
-            if held:
-                await writer.write(held)
-            held = chunk
+        source = self._source
+        last = source if isinstance(source, bytes) else await self._all_but_the_last(source, writer)
         self.handed_over = True
         try:
-            await writer.write(held)
+            await writer.write(last)
         except OSError:  # the connection was gone before it could take this chunk, or take it whole
             self.handed_over = False
             raise
@@ -40,13 +37,19 @@ class Body(Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise NotImplementedError  # aiohttp asks for it in digest authentication only
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        if isinstance(self._source, bytes):
-            yield self._source
-            return
+    async def _all_but_the_last(self, source: AsyncIterable[bytes], writer: AbstractStreamWriter) -> bytes:
+        """Send what is known not to be the end of it; returns the end."""
+        held = b""
+        async for chunk in self._checked(source):
+            if held:
+                await writer.write(held)
+            held = chunk
+        return held
+
+    async def _checked(self, source: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         size = 0
         try:
-            async for chunk in self._source:
+            async for chunk in source:
                 size += len(chunk)
                 yield chunk
             if self._size not in (None, size):

@@ -104,11 +104,11 @@ def test_cookies_are_not_kept() -> None:
     assert "cookie" not in stub.requests[1].headers
 
 
-def test_an_answer_too_long_is_cut_and_its_connection_given_up() -> None:
-    (first, second), stub = called(Answered(200, body=b"x" * (6 << 20)), times=2)
+def test_an_answer_too_long_is_cut_and_does_not_run_into_the_next() -> None:
+    (first, second), _ = called(Answered(200, body=b"x" * (6 << 20)), times=2)
     assert isinstance(first, Reply)
     assert isinstance(second, Reply)
-    assert (len(first.body), second.json(), stub.connections) == (4 << 20, {"id": "x"}, 2)
+    assert (len(first.body), second.json()) == (4 << 20, {"id": "x"})
 
 
 @pytest.mark.parametrize("url", ["http://stub.evil.test/emails", "http://", "emails", "", "//evil.test/emails"])
