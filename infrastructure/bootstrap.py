@@ -18,6 +18,7 @@ from application.change_email import ChangeEmailHandler
 from application.delivery import Delivery, Tools
 from application.dispatcher import Dispatcher, Pace
 from application.feedback import RecordFeedback
+from application.feeding import TOPICS, SuppressionFeeder
 from application.inbox import HookDoor, TranslateInbox
 from application.ports import BlobStore, EmailProvider, FeedbackSource
 from application.provider_lists import FollowProviderLists
@@ -28,6 +29,7 @@ from infrastructure.blobs.filesystem import FilesystemBlobs
 from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups
 from infrastructure.dispatch_queue import SqlDispatchQueue
+from infrastructure.follower import Follower
 from infrastructure.inbox import SqlInbox
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.postgres import PostgresEventStore
@@ -39,7 +41,7 @@ from infrastructure.sent_messages import SqlSentMessages
 from infrastructure.settings import PREFIX, Settings, SettingsError
 from infrastructure.web.service import Service
 from infrastructure.workers import Loop
-from projections import activity, dispatch_queue, emails, provider_messages, recipients
+from projections import activity, dispatch_queue, emails, provider_messages, recipients, suppressions
 from projections.projection import Projection
 
 PROJECTIONS: Sequence[Projection] = (
@@ -48,8 +50,10 @@ PROJECTIONS: Sequence[Projection] = (
     activity.PROJECTION,
     dispatch_queue.PROJECTION,
     provider_messages.PROJECTION,
+    suppressions.PROJECTION,
 )
 
+_FEEDING = 0x706C_7366  # "plsf": who feeds the suppression list
 _READY_WITHIN = 2.0  # seconds; whoever asks whether we are ready wants to know now
 
 _T = TypeVar("_T")
@@ -70,12 +74,15 @@ class System:
     service: Service
     inbox: SqlInbox
     translate: TranslateInbox
+    suppressions: Suppressions
+    feeding: Follower
     loops: Sequence[Loop]
 
     async def prepare(self) -> None:
         """Create what tables are missing; any number of processes may at once. Raises StoreUnavailable."""
         await self.runner.prepare()
         await self.inbox.prepare()
+        await self.feeding.prepare()
 
     async def close(self) -> None:
         await self.wakeups.stop()
@@ -95,16 +102,16 @@ def bootstrap(settings: Settings) -> System:
     blobs = _blobs(settings.blob_url.get_secret_value())
     providers = {name: _provider(name, url.get_secret_value()) for name, url in settings.providers.items()}
     runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now)
-    router, suppressions = Router(list(providers)), Suppressions(ledger, now)
-    tools = Tools(ledger, ledger, blobs, providers, router, suppressions, now, random.random, settings.lease)
+    router, suppression_list = Router(list(providers)), Suppressions(ledger, now)
+    tools = Tools(ledger, ledger, blobs, providers, router, suppression_list, now, random.random, settings.lease)
     pace = Pace(settings.worker_concurrency, settings.lease, settings.poll, settings.drain)
     queue = SqlDispatchQueue(database, wakeups)
     inbox = SqlInbox(database, wakeups)
     sources = {name: provider for name, provider in providers.items() if isinstance(provider, FeedbackSource)}
-    lists = FollowProviderLists(suppressions, set(settings.api_keys().values()), now)
+    lists = FollowProviderLists(suppression_list, set(settings.api_keys().values()), now)
     translate = TranslateInbox(inbox, sources, RecordFeedback(ledger, SqlSentMessages(database), lists, now), now)
     service = Service(
-        send_email=SendEmailHandler(ledger, blobs, suppressions, now, settings.policy),
+        send_email=SendEmailHandler(ledger, blobs, suppression_list, now, settings.policy),
         change_email=ChangeEmailHandler(ledger, now),
         hooks=HookDoor(inbox, sources),
         ledger=ledger,
@@ -117,10 +124,12 @@ def bootstrap(settings: Settings) -> System:
         ready=_readiness(ledger, runner),
     )
     dispatcher = Dispatcher(_worker_name(), queue, Delivery(tools), now, pace)
-    loops: list[Loop] = [translate.run]
+    feeder = SuppressionFeeder(ledger, suppression_list, now)
+    feeding = Follower("suppressions", TOPICS, feeder, ledger, database, now, key=_FEEDING)
+    loops: list[Loop] = [translate.run, feeding.run]
     return System(
         *(settings, ledger, database, wakeups, blobs, providers, runner, dispatcher, service),
-        *(inbox, translate, loops),
+        *(inbox, translate, suppression_list, feeding, loops),
     )
 
 

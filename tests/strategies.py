@@ -1,6 +1,6 @@
 """Random valid histories: whatever the aggregate lets happen to an email, in any order it allows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from random import Random
@@ -14,6 +14,7 @@ from domain.answer import Answer, RecipientReport
 from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.email import Email
 from domain.errors import NotAllowedInThisState
+from domain.suppression import Entry, Suppression
 from tests.samples import LEASE, NOW, queued, stamp
 
 _PEOPLE = ("ada@example.com", "Bob@Example.org", "cy@example.net")
@@ -137,7 +138,35 @@ def history(chance: Random, emails: int, steps: int) -> list[Life]:
     return lives
 
 
-def woven(chance: Random, lives: list[Life]) -> list[e.Event]:
+class Listed:
+    """One address on the suppression list of one tenant, and what was decided about it."""
+
+    def __init__(self, chance: Random, tenant: str, address: str, steps: int) -> None:
+        self.suppression = Suppression(tenant, address)
+        for step in range(chance.randrange(steps + 1)):
+            now = stamp(NOW + timedelta(minutes=step))
+            scope, rule = chance.choice(("*", "news", "offers")), chance.choice(_RULES)
+            cause = UUID(int=chance.getrandbits(128), version=4) if chance.random() < 0.5 else None
+            if chance.random() < 0.4:
+                self.suppression.remove(chance.choice((None, scope)), "manual", "api:1", now, only=_but(rule))
+            else:
+                self.suppression.add(scope, rule, "provider:main", now, reason=f"No. {step}", cause=cause)
+        self.events = self.suppression.collect_events()
+
+
+def _but(rule: str) -> Callable[[Entry], bool]:
+    return lambda entry: entry.rule != rule
+
+
+_RULES = ("hard_bounce", "complaint", "unsubscribe", "manual")
+
+
+def listed(chance: Random, steps: int) -> list[Listed]:
+    """Some addresses, which two tenants have decided about."""
+    return [Listed(chance, tenant, address, steps) for tenant in ("acme", "globex") for address in _PEOPLE]
+
+
+def woven(chance: Random, lives: Sequence[Life | Listed]) -> list[e.Event]:
     """The events of all lives in one order, each life's own kept."""
     turns = [number for number, life in enumerate(lives) for _ in life.events]
     chance.shuffle(turns)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from application.ports import Recorded
 from domain.events import Event
 from infrastructure.database.engines import Database
-from projections import activity, dispatch_queue, emails, recipients
+from projections import activity, dispatch_queue, emails, recipients, suppressions
 from projections.projection import Projection
 
 ALL: tuple[Projection, ...] = (
@@ -18,6 +18,7 @@ ALL: tuple[Projection, ...] = (
     recipients.PROJECTION,
     activity.PROJECTION,
     dispatch_queue.PROJECTION,
+    suppressions.PROJECTION,
 )
 Rows = list[tuple[Any, ...]]
 

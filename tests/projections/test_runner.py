@@ -22,9 +22,9 @@ from projections.projection import Events, Projection, Tables
 from tests.fakes import MemoryLedger
 from tests.projections.reading import ALL, numbered, rows, scratch
 from tests.samples import queued
-from tests.strategies import history, woven
+from tests.strategies import history, listed, woven
 
-LOG = woven(Random(7), history(Random(7), emails=40, steps=14))
+LOG = woven(Random(7), [*history(Random(7), emails=40, steps=14), *listed(Random(7), steps=14)])
 
 
 def clock() -> datetime:
