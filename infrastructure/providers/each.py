@@ -14,6 +14,12 @@ from domain.events import EmailRecipientDeliveryFailed, EmailRecipientSuppressed
 _GENERAL = frozenset(
     {ErrorClass.UNKNOWN, ErrorClass.TRANSIENT, ErrorClass.RATE_LIMITED, ErrorClass.QUOTA, ErrorClass.CONFIG}
 )
+# Which of several troubles the answer names: UNKNOWN says what the doubtful are, else the one that is over soonest
+# decides when to try again.
+_FOREMOST = (
+    *(ErrorClass.UNKNOWN, ErrorClass.TRANSIENT, ErrorClass.RATE_LIMITED, ErrorClass.CONFIG, ErrorClass.QUOTA),
+    None,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,9 @@ def combine(message: OutgoingMessage, answers: list[tuple[Recipient, Answer]], p
     put_off = tuple(id for id, a in troubled if not a.in_doubt) + _rest(message, asked)
     refused = [(r, a) for r, a in answers if not a.messages and a.error_class in HOPELESS]
     taken = tuple(m for _, a in answers for m in a.messages)
-    why = next((a for _, a in troubled), None) or (None if taken else next((a for _, a in refused), None))
+    why = min((a for _, a in troubled), key=lambda a: _FOREMOST.index(a.error_class), default=None)
+    if why is None and not taken:
+        why = next((a for _, a in refused), None)
     return Answer(
         messages=taken,
         put_off=put_off,

@@ -1,191 +1,70 @@
-"""Plain SMTP (RFC 5321): any relay or submission server.
+"""Plain SMTP (RFC 5321): any relay or submission server. Bounces and complaints come back as mail.
 
 Quirks:
 * There is no idempotency. The Message-ID is the same in every attempt, so that receivers can drop a second copy; it is
   also what we call the message by, because the server's queue id is free text (it stays in the answer's words).
 * There is no look-up. A connection lost after the final dot was written is in doubt until the policy decides.
-* One transaction carries all recipients of an attempt; each is taken, refused or put off by its own reply.
+* Each recipient gets a transaction of its own, one after another over one connection: a refusal or a doubt is about
+  that recipient alone, and the bounce address and the message's header can name the recipient.
 * 250 means accepted, not delivered: bounces may come hours later, as mail.
-* A message refused after DATA is refused for all; with several recipients that says nothing about any one address.
 * A pooled connection may have been closed by the server meanwhile. One that breaks before the final dot is replaced
   by a new one, once. RSET follows only a transaction that came to nothing: a 250 after the dot has cleared the rest.
 * Without SMTPUTF8, an address whose local part is not ASCII cannot be sent to; the other recipients still are.
+* Anybody can write a bounce. One is believed only with a token that we signed (`verp`), and only about the recipient
+  whom that token names.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import partial
-from uuid import uuid5
 
-from application.ports import Clock, OutgoingMessage
-from domain.address import ascii_address
-from domain.answer import Answer, RecipientReport
+from application.errors import Untrusted
+from application.ports import Clock, Hook, OutgoingMessage
+from domain.answer import Answer
 from domain.delivery import ErrorClass
-from domain.events import AttachmentRef, EmailRecipientDeliveryFailed, ProviderMessage, Recipient
-from infrastructure.mime import build_mime
+from domain.events import Recipient
+from domain.feedback import Feedback, Kind
+from infrastructure.providers import reading, verp
+from infrastructure.providers.dsn import translate_message
+from infrastructure.providers.each import combine
 from infrastructure.providers.smtp_connection import AnswerLost, SmtpConnection, SmtpTrouble
 from infrastructure.providers.smtp_pool import SmtpPool
-from infrastructure.providers.smtp_replies import Classified, classify, printable
+from infrastructure.providers.smtp_replies import Classified, Stage, classify, printable
 from infrastructure.providers.smtp_settings import SmtpSettings
+from infrastructure.providers.smtp_transaction import Letter, Transaction, build, not_taken, nothing_known, taken
 
 __all__ = ["SmtpProvider", "SmtpSettings"]
 
-_GREYLISTING = timedelta(minutes=5)  # the shortest wait that common greylisting servers ask for
-_TOO_LARGE = Classified(ErrorClass.PERMANENT, reason="too_large")
-_NO_SMTPUTF8 = Classified(ErrorClass.PERMANENT, "soft", "smtputf8_not_offered")
-# When recipients were put off for several reasons, the one that is over soonest decides when to try again.
-_SOONEST = (ErrorClass.TRANSIENT, ErrorClass.RATE_LIMITED, ErrorClass.CONFIG, ErrorClass.QUOTA)
+_ABOUT_THE_SESSION = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.QUOTA, ErrorClass.CONFIG})
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Why one recipient was not taken."""
+class _Said:
+    """What came of one recipient's transaction. `general`: the next recipient would meet the same trouble."""
 
-    recipient: Recipient
-    classified: Classified
-    code: int | None = None
-    words: str = ""
-
-    @property
-    def final(self) -> bool:
-        return self.classified.outcome is ErrorClass.PERMANENT
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """What is to be said to the server: addresses as it takes them, and the message."""
-
-    sender: str
-    options: str
-    recipients: tuple[tuple[Recipient, str], ...]
-    body: bytes
-    impossible: tuple[Verdict, ...] = ()
-
-
-def build(
-    message: OutgoingMessage, attachments: Sequence[tuple[AttachmentRef, bytes]], mime: bytes, offers: Mapping[str, str]
-) -> Transaction | Classified:
-    """The transaction for a server that offers these EHLO keywords, or why there cannot be one.
-
-    `mime` is the message as it should be; it is only built anew for a server that cannot take it so.
-    """
-    utf8 = "smtputf8" in offers
-    sender = _wire(message.email.sender.address, utf8)
-    if sender is None:
-        return replace(_NO_SMTPUTF8, bounce_class=None)
-    body = mime if utf8 or mime.isascii() else build_mime(message, attachments, smtputf8=False)
-    limit = offers.get("size", "")
-    if limit.isdecimal() and 0 < int(limit) < len(body):  # RFC 1870: SIZE 0 means no limit
-        return _TOO_LARGE
-    written = [(recipient, _wire(recipient.address, utf8)) for recipient in message.recipients]
-    possible = tuple((recipient, address) for recipient, address in written if address)
-    impossible = tuple(Verdict(recipient, _NO_SMTPUTF8) for recipient, address in written if not address)
-    needs_utf8 = not (body.isascii() and sender.isascii() and all(address.isascii() for _, address in possible))
-    options = f" SIZE={len(body)}" if "size" in offers else ""
-    options += " SMTPUTF8" if needs_utf8 else ""
-    options += " BODY=8BITMIME" if "8bitmime" in offers and not body.isascii() else ""
-    return Transaction(sender, options, possible, body, impossible)
-
-
-def _wire(address: str, utf8: bool) -> str | None:
-    return ascii_address(address) or (address if utf8 else None)
-
-
-def no_answer_from(trouble: SmtpTrouble) -> Answer:
-    """The session or the sender was refused: nothing is known about any recipient."""
-    return _all_alike(classify(trouble.stage, trouble.code, trouble.text), f"{trouble.code or ''} {trouble.text}")
-
-
-def _all_alike(classified: Classified, words: str = "") -> Answer:
-    return Answer(
-        error_class=classified.error_class or ErrorClass.TRANSIENT,
-        reason=classified.reason,
-        words=printable(words),
-        retry_after=_retry_after([classified]),
-    )
-
-
-def after_data(taken: Sequence[Recipient], trouble: SmtpTrouble) -> list[Verdict]:
-    """The message was refused for all whose RCPT had been taken. One of several cannot be blamed."""
-    classified = classify(trouble.stage, trouble.code, trouble.text)
-    if classified.bounce_class and len(taken) > 1:
-        classified = replace(classified, bounce_class="undetermined", add_to_suppression=False)
-    return [Verdict(recipient, classified, trouble.code, trouble.text) for recipient in taken]
-
-
-def parse(message: OutgoingMessage, verdicts: Sequence[Verdict], words: str, provider: str, now: datetime) -> Answer:
-    """The answer, from what was said about each recipient. Whoever has no verdict was taken."""
-    message_id = message.message_id.strip("<>")
-    judged = {verdict.recipient.id for verdict in verdicts}
-    refused = [verdict for verdict in verdicts if verdict.final]
-    put_off = [verdict for verdict in verdicts if not verdict.final]
-    taken = [recipient for recipient in message.recipients if recipient.id not in judged]
-    why = _why(put_off or ([] if taken else refused))
-    return Answer(
-        messages=tuple(ProviderMessage(recipient_id=each.id, message_id=message_id) for each in taken),
-        put_off=tuple(verdict.recipient.id for verdict in put_off),
-        reports=tuple(_report(verdict, message.attempt.attempt, provider, now) for verdict in refused),
-        error_class=why.classified.error_class if why else None,
-        reason=why.classified.reason if why else None,
-        words=printable(words) if taken or why is None else printable(f"{why.code or ''} {why.words}"),
-        retry_after=_retry_after(verdict.classified for verdict in put_off),
-    )
-
-
-def _why(verdicts: Sequence[Verdict]) -> Verdict | None:
-    def wait(verdict: Verdict) -> int:
-        error_class = verdict.classified.error_class
-        return _SOONEST.index(error_class) if error_class in _SOONEST else len(_SOONEST)
-
-    return min(verdicts, key=wait, default=None)
-
-
-def _retry_after(put_off: Iterable[Classified]) -> timedelta | None:
-    return _GREYLISTING if any(each.reason == "greylisted" for each in put_off) else None
-
-
-def _report(verdict: Verdict, attempt: int, provider: str, now: datetime) -> RecipientReport:
-    classified = verdict.classified
-    return RecipientReport(
-        EmailRecipientDeliveryFailed,
-        verdict.recipient.id,
-        provider,
-        now,
-        provider_event_id=str(uuid5(verdict.recipient.id, f"{attempt} refused")),
-        details={
-            "bounce_class": classified.bounce_class or "undetermined",
-            "reason": classified.reason,
-            "smtp_status": verdict.code,
-            "enhanced_status": classified.enhanced_status,
-            "words": printable(verdict.words),
-            "add_to_suppression": classified.add_to_suppression,
-        },
-    )
-
-
-_Build = Callable[[Mapping[str, str]], Transaction | Classified]  # from what the server offers
+    answer: Answer
+    general: bool = False
 
 
 class SmtpProvider:
-    """An EmailProvider for one SMTP server."""
+    """An EmailProvider for one SMTP server, and the FeedbackSource for bounces of what was sent through it."""
 
-    separate = False
+    separate = True
 
     def __init__(self, name: str, settings: SmtpSettings, clock: Clock) -> None:
         self.name = name
+        self._settings = settings
         self._pool = SmtpPool(settings)
         self._clock = clock
 
     async def send(self, message: OutgoingMessage) -> Answer:
-        attachments = [(attachment, await message.read(attachment)) for attachment in message.email.attachments]
-        mime = build_mime(message, attachments)
-        try:
-            return await self._attempt(message, partial(build, message, attachments, mime))
-        except SmtpTrouble as trouble:
-            return no_answer_from(trouble)
-        except AnswerLost as lost:
-            return Answer(error_class=ErrorClass.UNKNOWN, reason="answer_lost", words=str(lost))
+        letter = await Letter.of(message)
+        answers: list[tuple[Recipient, Answer]] = []
+        for recipient in message.recipients:
+            said = await self._send_to(recipient, letter)
+            answers.append((recipient, said.answer))
+            if said.general:
+                break
+        return combine(message, answers, self.name, self._clock())
 
     async def look_up(self, message: OutgoingMessage) -> Answer | None:
         """SMTP has no way to ask."""
@@ -205,49 +84,89 @@ class SmtpProvider:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def _attempt(self, message: OutgoingMessage, build_for: _Build) -> Answer:
+    async def verify(self, hook: Hook) -> str:
+        """`hook.body` is a whole mail. Trusted is who can name a token of ours, anywhere in it."""
+        named_by_us(hook.body, self._settings.verp_keys)
+        return reading.key(hook.body)
+
+    def translate(self, hook: Hook) -> Sequence[Feedback]:
+        """What a verified mail says about the recipient whom its token names; what it says about others is dropped."""
+        try:
+            named = named_by_us(hook.body, self._settings.verp_keys)
+        except Untrusted:  # the key is no longer there
+            return [Feedback(kind=Kind.IGNORED, provider_type="unverified", keys=(reading.key(hook.body),))]
+        return [
+            replace(each, email_id=named.email_id, recipient_id=named.recipient_id)
+            for each in translate_message(hook.body)
+            if each.email_id in (None, named.email_id) and each.recipient_id in (None, named.recipient_id)
+        ]
+
+    async def follow_up(self, hook: Hook) -> None:
+        """A bounce asks for nothing."""
+
+    async def _send_to(self, recipient: Recipient, letter: Letter) -> _Said:
+        try:
+            return await self._attempt(recipient, letter)
+        except SmtpTrouble as trouble:
+            why = classify(trouble.stage, trouble.code, trouble.text)
+            return _Said(nothing_known(why, f"{trouble.code or ''} {trouble.text}"), general=True)
+        except AnswerLost as lost:
+            answer = Answer(error_class=ErrorClass.UNKNOWN, reason="answer_lost", words=str(lost))
+            return _Said(answer, general=True)
+
+    async def _attempt(self, recipient: Recipient, letter: Letter) -> _Said:
         reused = False
         try:
             async with self._pool.connection() as connection:
                 reused = connection.messages > 0
-                return await self._transact(connection, message, build_for)
+                return await self._transact(connection, recipient, letter)
         except SmtpTrouble as trouble:
             if not (reused and trouble.ends_session):
                 raise
         async with self._pool.connection(fresh=True) as connection:
-            return await self._transact(connection, message, build_for)
+            return await self._transact(connection, recipient, letter)
 
-    async def _transact(self, connection: SmtpConnection, message: OutgoingMessage, build_for: _Build) -> Answer:
-        transaction = build_for(connection.offers)
+    async def _transact(self, connection: SmtpConnection, recipient: Recipient, letter: Letter) -> _Said:
+        transaction = build(letter, recipient, self._settings, connection.offers)
         if isinstance(transaction, Classified):
-            return _all_alike(transaction)
-        if not transaction.recipients:
-            return parse(message, transaction.impossible, "", self.name, self._clock())
+            return _Said(not_taken(letter.message, recipient, transaction, self._clock(), self.name))
         try:
-            await connection.mail(transaction.sender, transaction.options)
+            words = await _hand_over(connection, transaction)
         except SmtpTrouble as trouble:
             if trouble.ends_session:
                 raise
-            return no_answer_from(trouble)
-        verdicts, words = await _hand_over(connection, transaction)
-        return parse(message, verdicts, words, self.name, self._clock())
+            why = classify(trouble.stage, trouble.code, trouble.text)
+            reply = (trouble.code, trouble.text)
+            answer = not_taken(letter.message, recipient, why, self._clock(), self.name, *reply)
+            return _Said(answer, general=_concerns_all(trouble.stage, why))
+        return _Said(taken(letter.message, recipient, words))
 
 
-async def _hand_over(connection: SmtpConnection, transaction: Transaction) -> tuple[list[Verdict], str]:
-    """Recipients, then the message if any was taken. Returns who was not taken and why, and the server's last words."""
-    verdicts, taken = list(transaction.impossible), []
-    for recipient, address in transaction.recipients:
-        reply = await connection.rcpt(address)
-        classified = classify("rcpt_to", reply.code, reply.message)
-        if classified.outcome == "accepted":  # 250, 251, and 252 too
-            taken.append(recipient)
-        else:
-            verdicts.append(Verdict(recipient, classified, reply.code, reply.message))
-    if not taken:
-        return verdicts, ""
-    try:
-        return verdicts, await connection.data(transaction.body)
-    except SmtpTrouble as trouble:
-        if trouble.ends_session:
-            raise
-        return verdicts + after_data(taken, trouble), trouble.text
+async def _hand_over(connection: SmtpConnection, transaction: Transaction) -> str:
+    """The server's words when it has taken the message. Raises SmtpTrouble and AnswerLost."""
+    await connection.mail(transaction.sender, transaction.mail_options)
+    await connection.rcpt(transaction.recipient, transaction.rcpt_options)
+    return await connection.data(transaction.body)
+
+
+def _concerns_all(stage: Stage, why: Classified) -> bool:
+    """Whether a refusal says that the next recipient's transaction would fare no better.
+
+    What a relay will not do for one domain it may do for another; and if one recipient's reply stopped the rest, who
+    stands behind a greylisted address would never be sent to.
+    """
+    if why.outcome is ErrorClass.PERMANENT:
+        return False
+    return stage == "mail_from" or (why.error_class in _ABOUT_THE_SESSION and why.reason != "relay_denied")
+
+
+def named_by_us(mail: bytes, keys: Sequence[bytes]) -> verp.Named:
+    """Whom the first token that one of these keys signed names, wherever in the mail it stands. Raises Untrusted."""
+    if not keys:
+        raise Untrusted("no_key")
+    reason = "missing_token"
+    for token in verp.candidates(mail):
+        if named := verp.verify(keys, token):
+            return named
+        reason = "bad_signature"
+    raise Untrusted(reason)

@@ -104,12 +104,9 @@ class SmtpConnection:
         self._in_transaction = True
         await self._expect_ok("mail_from", f"MAIL FROM:<{sender}>{options}")
 
-    async def rcpt(self, address: str) -> aiosmtplib.SMTPResponse:
-        """The reply about one recipient. Raises SmtpTrouble when the session is over."""
-        reply = await self._command("rcpt_to", f"RCPT TO:<{address}>")
-        if reply.code == 421 or 300 <= reply.code < 400:
-            raise _trouble("rcpt_to", reply)
-        return reply
+    async def rcpt(self, address: str, options: str) -> None:
+        """Name the recipient. Raises SmtpTrouble, for a refusal too."""
+        await self._expect_ok("rcpt_to", f"RCPT TO:<{address}>{options}")
 
     async def data(self, message: bytes) -> str:
         """Hand the message over; returns the server's words. Raises SmtpTrouble, or AnswerLost past the final dot."""

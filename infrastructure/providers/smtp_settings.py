@@ -1,4 +1,8 @@
-"""How to reach an SMTP server: `smtp://user:password@host:587?starttls=required&pool=10`, or `smtps://host:465`."""
+"""How to reach an SMTP server: `smtp://user:password@host:587?starttls=required&pool=10`, or `smtps://host:465`.
+
+With `bounce=bounces@bounces.example.com&verp_key=…` bounces come to `bounces+TOKEN@bounces.example.com`, and with
+`maildir=/path` they are read where the mail server for that domain puts them.
+"""
 
 import re
 import ssl
@@ -12,6 +16,7 @@ StartTls = Literal["required", "auto", "off"]
 
 _PORTS = {"smtp": 587, "smtps": 465}
 _HOSTNAME = re.compile(r"[A-Za-z0-9.:_\[\]-]+")
+_BOUNCE = re.compile(r"[A-Za-z0-9._-]{1,18}@[A-Za-z0-9.-]{1,180}")  # 64 octets of local part, less + and the token
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,9 @@ class SmtpSettings:
     connect_timeout: float = 10.0
     timeout: float = 60.0  # for one command, or one block of the message
     data_timeout: float = 600.0  # for the answer to the whole message
+    bounce: str | None = None  # where bounces go, as user@domain; None: to the sender
+    verp_keys: tuple[bytes, ...] = field(default=(), repr=False)  # the first one signs, any one verifies
+    maildir: Path | None = None  # where bounces come in
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -42,17 +50,19 @@ class SmtpSettings:
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ValueError("an SMTP server is smtp://HOST or smtps://HOST")
-        given: dict[str, Any] = {"starttls": "required" if parts.username else "auto"}
-        for name, value in parse_qsl(parts.query, keep_blank_values=True):
-            if name not in _OPTIONS:
-                raise ValueError(f"{name!r} is not an option of smtp; these are: {', '.join(_OPTIONS)}")
-            given[name] = _OPTIONS[name](name, value)
+        given = {"starttls": "required" if parts.username else "auto"} | _options(parts.query)
+        keys = given.pop("verp_key", ())
+        if bool(keys) != ("bounce" in given):
+            raise ValueError("bounce and verp_key go together")
+        if "maildir" in given and not keys:
+            raise ValueError("maildir needs bounce and verp_key")
         return cls(
             host=parts.hostname,
             port=_port(parts),
             user=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password or ""),
             tls=parts.scheme == "smtps",
+            verp_keys=keys,
             **given,
         )
 
@@ -70,6 +80,16 @@ class SmtpSettings:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def _options(query: str) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            raise ValueError(f"{name!r} is not an option of smtp; these are: {', '.join(_OPTIONS)}")
+        read = _OPTIONS[name](name, value)
+        given[name] = given.get(name, ()) + read if isinstance(read, tuple) else read  # a tuple is repeatable
+    return given
 
 
 def _port(parts: SplitResult) -> int:
@@ -122,6 +142,24 @@ def _file(name: str, value: str) -> str:
     return value
 
 
+def _bounce(name: str, value: str) -> str:
+    if not _BOUNCE.fullmatch(value):
+        raise ValueError(f"{name} must be an address whose local part has at most 18 letters, digits, dots and dashes")
+    return value
+
+
+def _keys(name: str, value: str) -> tuple[bytes, ...]:
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    return (value.encode(),)
+
+
+def _directory(name: str, value: str) -> Path:
+    if not value.startswith("/"):
+        raise ValueError(f"{name} must be an absolute path")
+    return Path(value)  # not looked for: a process that only sends need not have it
+
+
 _OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "starttls": _one_of("required", "auto", "off"),
     "verify": _yes_or_no,
@@ -131,4 +169,7 @@ _OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "connect_timeout": _seconds,
     "timeout": _seconds,
     "data_timeout": _seconds,
+    "bounce": _bounce,
+    "verp_key": _keys,
+    "maildir": _directory,
 }
