@@ -275,11 +275,11 @@ class SesProvider:
         said = sns.envelope(hook.body)
         if not said or said["Type"] == "Notification":
             return
-        topic, token = said["TopicArn"], text(said.get("Token"))
+        topic, token = said["TopicArn"], said.get("Token")
         wanted = self._settings.confirm_subscriptions and topic in self._settings.trust.topics
         if said["Type"] == "UnsubscribeConfirmation":
             _log.warning("%s: an SNS topic has no subscription of ours any more; its events will be missed", self.name)
-        elif not wanted or token is None:
+        elif not wanted or not isinstance(token, str):
             _log.warning("%s: an SNS subscription waits to be confirmed (see confirm_subscriptions)", self.name)
         else:
             confirmation = {"TopicArn": topic, "Token": token, "AuthenticateOnUnsubscribe": "true"}
@@ -293,8 +293,8 @@ class SesProvider:
             for entry in items(page.get("SuppressedDestinationSummaries")):
                 if listed := _listed(mapping(entry)):
                     yield listed
-            token = text(page.get("NextToken"))
-            if token is None or token == asked.get("NextToken"):
+            token = page.get("NextToken")  # however long it is
+            if not isinstance(token, str) or token in ("", asked.get("NextToken")):
                 return
             asked = {"NextToken": token}
 
