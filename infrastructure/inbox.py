@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -236,14 +237,19 @@ def _page(connection: Connection, wanted: InboxFilter, after: UUID | None, limit
 
 
 def _matching(query: Select[Any], wanted: InboxFilter) -> Select[Any]:
-    conditions = {
-        "provider": _c.provider == wanted.provider,
-        "state": _c.state == wanted.state,
-        "kind": _c.kinds.contains(f",{wanted.kind},", autoescape=True),
-        "since": _c.received_at >= wanted.since,
-        "until": _c.received_at < wanted.until,
-    }
-    return query.where(*(each for name, each in conditions.items() if getattr(wanted, name) is not None))
+    for name, condition in _CONDITIONS.items():
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(condition(value))
+    return query
+
+
+_CONDITIONS: Mapping[str, Callable[[Any], ColumnElement[bool]]] = {
+    "provider": lambda name: _c.provider == name,
+    "state": lambda state: _c.state == state,
+    "kind": lambda kind: _c.kinds.contains(f",{kind},", autoescape=True),
+    "since": lambda moment: _c.received_at >= moment,
+    "until": lambda moment: _c.received_at < moment,
+}
 
 
 def _get(connection: Connection, id: UUID) -> Kept | None:

@@ -5,7 +5,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from application.ports import Clock, EmailProvider
+from infrastructure.providers.mailgun import MailgunProvider, MailgunSettings
+from infrastructure.providers.postmark import PostmarkProvider, PostmarkSettings
+from infrastructure.providers.resend import ResendProvider, ResendSettings
 from infrastructure.providers.sandbox import SandboxProvider
+from infrastructure.providers.sendgrid import SendGridProvider, SendGridSettings
+from infrastructure.providers.ses import SesProvider, SesSettings
 from infrastructure.providers.smtp import SmtpProvider, SmtpSettings
 
 Factory = Callable[[str, str, Clock], EmailProvider]  # name, URL, clock
@@ -16,6 +21,26 @@ def _sandbox(name: str, url: str, clock: Clock) -> EmailProvider:
     return SandboxProvider(name, Path(directory), clock)
 
 
+def _sendgrid(name: str, url: str, clock: Clock) -> EmailProvider:
+    return SendGridProvider(name, SendGridSettings.from_url(url), clock)
+
+
+def _mailgun(name: str, url: str, clock: Clock) -> EmailProvider:
+    return MailgunProvider(name, MailgunSettings.from_url(url), clock)
+
+
+def _ses(name: str, url: str, clock: Clock) -> EmailProvider:
+    return SesProvider(name, SesSettings.from_url(url), clock)
+
+
+def _postmark(name: str, url: str, clock: Clock) -> EmailProvider:
+    return PostmarkProvider(name, PostmarkSettings.from_url(url), clock)
+
+
+def _resend(name: str, url: str, clock: Clock) -> EmailProvider:
+    return ResendProvider(name, ResendSettings.from_url(url), clock)
+
+
 def _smtp(name: str, url: str, clock: Clock) -> EmailProvider:
     return SmtpProvider(name, SmtpSettings.from_url(url), clock)
 
@@ -24,6 +49,11 @@ PROVIDERS: Mapping[str, Factory] = {
     "sandbox": _sandbox,
     "smtp": _smtp,
     "smtps": _smtp,
+    "sendgrid": _sendgrid,
+    "mailgun": _mailgun,
+    "ses": _ses,
+    "postmark": _postmark,
+    "resend": _resend,
 }
 
 

@@ -36,7 +36,7 @@ def with_system(work: Callable[[System], Any]) -> Any:
 
 @contextmanager
 def progress(doing: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar with rate and time left on a terminal; nothing elsewhere. Tell what it yields how far it is, of how much."""
+    """A bar with rate and time left on a terminal; nothing elsewhere. Tell what it yields how far, of how much."""
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not display.for_people()) as bar:
         task = bar.add_task(doing, total=None)

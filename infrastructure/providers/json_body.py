@@ -4,12 +4,11 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from application.ports import OutgoingMessage
 from domain.events import AttachmentRef
-
-_PLACE = "\ue000%d\ue000"  # a private-use character, which `json.dumps` writes as an escape that no base64 has
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +29,18 @@ class JsonBody:
     def of(cls, message: OutgoingMessage, document: Mapping[str, Any]) -> "JsonBody":
         """`document` may hold `Bytes` anywhere."""
         found: list[AttachmentRef] = []
+        secret = token_hex(16)  # no author can know what stands for an attachment; it is gone in the end
 
         def place(value: object) -> str:
             if not isinstance(value, Bytes):
                 raise TypeError(f"{type(value).__name__} is not JSON")
             found.append(value.of)
-            return _PLACE % (len(found) - 1)
+            return f"{secret}{len(found) - 1}."
 
         text = json.dumps(document, default=place)
         pieces: list[bytes | AttachmentRef] = []
         for number, attachment in enumerate(found):
-            before, _, text = text.partition(json.dumps(_PLACE % number)[1:-1])
+            before, _, text = text.partition(f"{secret}{number}.")
             pieces += [before.encode(), attachment]
         return cls(message, (*pieces, text.encode()))
 
