@@ -38,14 +38,13 @@ LISTS: Mapping[str, Cause] = {
 
 async def find(client: HttpClient, message: OutgoingMessage, now: datetime) -> Answer | None:
     """Whether SendGrid took the attempt's call: by a record with our id; not, when there are no records at all."""
-    attempted = message.attempt.occurred_at
-    if now - attempted > _RETENTION or not message.recipients:
+    if now - message.attempt.occurred_at > _RETENTION or not message.recipients:
         return None
     try:
         nothing = True
         for address in _addresses(message):
-            records = await _records(client, address, attempted - _CLOCKS_DIFFER)
-            if records and (found := await _with_our_id(client, records, str(message.email.originator_id))):
+            records = await _records(client, address, _since(message))
+            if records and (found := await _with_our_id(client, records, message)):
                 return Answer(messages=_taken(message, found))
             nothing = nothing and records is not None and not records
     except (NotSent, AnswerLost):
@@ -72,11 +71,12 @@ async def _records(client: HttpClient, address: str, since: datetime) -> Sequenc
     return listed if isinstance(listed, list) else None
 
 
-async def _with_our_id(client: HttpClient, records: Sequence[Any], email_id: str) -> str | None:
+async def _with_our_id(client: HttpClient, records: Sequence[Any], message: OutgoingMessage) -> str | None:
     """The id of the message whose details bear our email's id."""
+    email_id = str(message.email.originator_id)
     for record in records[:_MOST_DETAILS]:
         full = reading.text(reading.get(record, "sg_message_id"))
-        if full is None:
+        if full is None or not _is_of_this_attempt(record, message):
             continue
         reply = await client.call(Request("GET", f"/v3/logs/{quote(full, safe='')}"))
         details = reading.mapping(reply.json()) if reply.status == 200 else {}
@@ -84,6 +84,16 @@ async def _with_our_id(client: HttpClient, records: Sequence[Any], email_id: str
         if any(email_id in text for text in texts(said)):
             return message_id(full)
     return None
+
+
+def _since(message: OutgoingMessage) -> datetime:
+    return message.attempt.occurred_at - _CLOCKS_DIFFER
+
+
+def _is_of_this_attempt(record: Any, message: OutgoingMessage) -> bool:
+    """Should the search not heed the time: an email that was sent again has older records, which prove nothing."""
+    created = reading.iso_time(reading.get(record, "sg_message_id_created_at"))
+    return message.attempt.attempt == 1 or (created is not None and created >= _since(message))
 
 
 def _taken(message: OutgoingMessage, found: str) -> tuple[ProviderMessage, ...]:

@@ -246,7 +246,7 @@ def _feedback(event: _Event) -> Feedback:
         smtp_status=smtp_status,
         enhanced_status=enhanced_status,
         words=_words(event),
-        machine=reading.word(event.get("sg_machine_open")) == "true" or event.get("sg_machine_open") is True,
+        machine=event.get("sg_machine_open") in (True, "true"),
         url=reading.text(event.get("url")),
         scope=meaning.reason if meaning.kind in _SCOPED else None,
         terminal=meaning.terminal,
