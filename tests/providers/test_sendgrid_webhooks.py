@@ -158,6 +158,14 @@ def test_a_changed_character_of_a_header_is_not_believed(name: str, data: st.Dat
     assert reason_for(Hook({**GENUINE.headers, name: changed}, BODY, NOW), KEY)
 
 
+def test_the_spare_bits_of_base64_are_not_anybodys_to_change() -> None:
+    hook, key = hook_of(SIGNED["cases"][0]), verification_key(SIGNED["public_key_spki_b64"])
+    signature = hook.headers[SIGNATURE]
+    changed = signature.removesuffix("w==") + "x=="
+    assert b64decode(changed) == b64decode(signature)
+    assert reason_for(Hook({**hook.headers, SIGNATURE: changed}, hook.body, NOW), key) == "malformed"
+
+
 @given(st.dictionaries(st.sampled_from([SIGNATURE, TIMESTAMP]), st.text()), st.binary())
 def test_nothing_else_is_believed_or_raised(headers: dict[str, str], body: bytes) -> None:
     assert reason_for(Hook(headers, body, NOW), KEY)
