@@ -35,8 +35,10 @@ from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.postgres import PostgresEventStore
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.ledger.store import EventStore
+from infrastructure.metrics import Metrics
 from infrastructure.projection_runner import ProjectionRunner
 from infrastructure.provider_table import make_provider
+from infrastructure.providers.measured import Measured
 from infrastructure.sent_messages import SqlSentMessages
 from infrastructure.settings import PREFIX, Settings, SettingsError
 from infrastructure.web.service import Service
@@ -103,13 +105,16 @@ def bootstrap(settings: Settings) -> System:
     providers = {name: _provider(name, url.get_secret_value()) for name, url in settings.providers.items()}
     runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now)
     router, suppression_list = Router(list(providers)), Suppressions(ledger, now)
-    tools = Tools(ledger, ledger, blobs, providers, router, suppression_list, now, random.random, settings.lease)
+    metrics = Metrics()
+    measured = {name: Measured(provider, metrics) for name, provider in providers.items()}
+    tools = Tools(ledger, ledger, blobs, measured, router, suppression_list, now, random.random, settings.lease)
     pace = Pace(settings.worker_concurrency, settings.lease, settings.poll, settings.drain)
     queue = SqlDispatchQueue(database, wakeups)
     inbox = SqlInbox(database, wakeups)
     sources = {name: provider for name, provider in providers.items() if isinstance(provider, FeedbackSource)}
     lists = FollowProviderLists(suppression_list, set(settings.api_keys().values()), now)
-    translate = TranslateInbox(inbox, sources, RecordFeedback(ledger, SqlSentMessages(database), lists, now), now)
+    record = RecordFeedback(ledger, SqlSentMessages(database), lists, now)
+    translate = TranslateInbox(inbox, sources, record, now, metrics.feedback)
     service = Service(
         send_email=SendEmailHandler(ledger, blobs, suppression_list, now, settings.policy),
         change_email=ChangeEmailHandler(ledger, now),
@@ -122,6 +127,7 @@ def bootstrap(settings: Settings) -> System:
         clock=now,
         max_body_bytes=settings.max_body_bytes,
         ready=_readiness(ledger, runner),
+        metrics=metrics,
     )
     dispatcher = Dispatcher(_worker_name(), queue, Delivery(tools), now, pace)
     feeder = SuppressionFeeder(ledger, suppression_list, now)

@@ -25,7 +25,7 @@ async def receive(call: Call) -> Reply:
     provider = call.path("provider")
     known = provider in call.service.hooks.providers
     outcome = await _outcome(call, provider)
-    call.service.count_hook(provider if known else "unknown", outcome)
+    call.service.metrics.hook(provider if known else "unknown", outcome)
     if outcome in ("stored", "duplicate"):
         return Reply(200, b'{"status":"kept"}')
     if outcome == "unavailable":

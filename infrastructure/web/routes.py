@@ -1,7 +1,18 @@
 """The whole API on one page."""
 
 from application.commands import Resolve, Retry, SendEmail
-from infrastructure.web import activity, changing, documentation, feed, health, history, hooks, listing, sending
+from infrastructure.web import (
+    activity,
+    changing,
+    documentation,
+    feed,
+    health,
+    history,
+    hooks,
+    listing,
+    metrics,
+    sending,
+)
 from infrastructure.web.operation import Operation
 from infrastructure.web.views import (
     Accepted,
@@ -19,6 +30,7 @@ from infrastructure.web.views import (
 _ONCE, _REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
 _POSITION, _WAIT = "Postledger-Position", "Postledger-Wait-For"
 _STREAM, _JSON, _HTML = "text/event-stream", "application/json", "text/html"
+_TEXT = "text/plain"
 
 ROUTES: tuple[Operation, ...] = (
     Operation(
@@ -85,6 +97,7 @@ ROUTES: tuple[Operation, ...] = (
     ),
     Operation("GET", "/healthz", health.alive, "Ask whether the process is alive", Health, open=True),
     Operation("GET", "/readyz", health.ready, "Ask whether the service is ready", Readiness, open=True),
+    Operation("GET", "/metrics", metrics.show, "Read what this process has counted", _TEXT, open=True),
     Operation("GET", "/openapi.json", documentation.openapi, "Get this description", _JSON, open=True),
     Operation("GET", "/docs", documentation.docs, "Read this description", _HTML, open=True),
 )

@@ -9,6 +9,7 @@ from application.inbox import HookDoor
 from application.ports import Clock, ContentStore, Ledger
 from application.send_email import SendEmailHandler
 from infrastructure.database.engines import Database
+from infrastructure.metrics import Metrics
 
 Checks = Mapping[str, str | None]  # by name; None means fine, else what is wrong
 
@@ -28,5 +29,5 @@ class Service:
     clock: Clock
     max_body_bytes: int
     ready: Callable[[], Awaitable[Checks]]
-    count_hook: Callable[[str, str], None] = lambda provider, outcome: None
+    metrics: Metrics = field(default_factory=Metrics)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # set before the server stops, to end the streams
