@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -22,7 +22,8 @@ Scope = Annotated[
     StringConstraints(pattern=r"^(\*|[A-Za-z0-9_-]+)$", max_length=256),
     Field(description="`*` for all mail, or the name of a mail stream."),
 ]
-Reason = Annotated[str, Field(min_length=1, max_length=1000, repr=False), ONE_LINE]
+Rule = Literal["hard_bounce", "complaint", "unsubscribe", "provider_list", "manual"]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), ONE_LINE]
 
 
 class Suppress(BaseModel):
@@ -32,7 +33,16 @@ class Suppress(BaseModel):
 
     email: Address
     scope: Scope = EVERYTHING
-    reason: Annotated[Reason, Field(description="Why, for whoever looks at the entry later.")]
+    reason: Annotated[Reason, Field(repr=False, description="Why, for whoever looks at the entry later.")]
+
+
+class Unsuppress(BaseModel):
+    """Take an address off the list, for one scope or for all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scope: Scope | None = None
+    reason: Annotated[Reason, Field(repr=False)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,12 +38,12 @@ from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.ledger.store import EventStore
 from infrastructure.metrics import Metrics
 from infrastructure.projection_runner import ProjectionRunner
-from infrastructure.provider_table import make_provider
+from infrastructure.provider_table import make_poller, make_provider
 from infrastructure.providers.measured import Measured
 from infrastructure.sent_messages import SqlSentMessages
 from infrastructure.settings import PREFIX, Settings, SettingsError
 from infrastructure.web.service import Service
-from infrastructure.workers import Loop
+from infrastructure.workers import Loop, fetching
 from projections import activity, dispatch_queue, emails, provider_messages, recipients, suppressions
 from projections.projection import Projection
 
@@ -119,6 +120,7 @@ def bootstrap(settings: Settings) -> System:
         send_email=SendEmailHandler(ledger, blobs, suppression_list, now, settings.policy),
         change_email=ChangeEmailHandler(ledger, now),
         hooks=HookDoor(inbox, sources),
+        suppressions=suppression_list,
         ledger=ledger,
         contents=ledger,
         database=database,
@@ -132,7 +134,7 @@ def bootstrap(settings: Settings) -> System:
     dispatcher = Dispatcher(_worker_name(), queue, Delivery(tools), now, pace)
     feeder = SuppressionFeeder(ledger, suppression_list, now)
     feeding = Follower("suppressions", TOPICS, feeder, ledger, database, now, key=_FEEDING)
-    loops: list[Loop] = [translate.run, feeding.run]
+    loops: list[Loop] = [translate.run, feeding.run, *_fetching(settings, sources, inbox, metrics)]
     return System(
         *(settings, ledger, database, wakeups, blobs, providers, runner, dispatcher, service),
         *(inbox, translate, suppression_list, feeding, loops),
@@ -167,6 +169,15 @@ def _blobs(url: str) -> BlobStore:
 
 def _provider(name: str, url: str) -> EmailProvider:
     return _checked(f"PROVIDERS: {name!r}", lambda: make_provider(name, url, now))
+
+
+def _fetching(
+    settings: Settings, sources: Mapping[str, FeedbackSource], inbox: SqlInbox, metrics: Metrics
+) -> Iterator[Loop]:
+    for name, source in sources.items():
+        refused = partial(metrics.hook, name)
+        if poller := make_poller(settings.providers[name].get_secret_value(), source, now, refused):
+            yield fetching(poller, name, inbox, metrics.hook)
 
 
 def _checked(variable: str, make: Callable[[], _T]) -> _T:

@@ -87,11 +87,16 @@ def _operation(operation: Operation, schemas: Json) -> Json:
     if about := inspect.getdoc(operation.handler):
         described["description"] = about
     if operation.body is not None:
-        schema = _schema(operation.body, "validation", schemas)
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        described["requestBody"] = {"required": True, "content": _body(operation.body, schemas)}
     if operation.open:
         described["security"] = []
     return described
+
+
+def _body(body: Any, schemas: Json) -> Json:
+    if isinstance(body, str):
+        return {body: {"schema": _STRING}}
+    return {"application/json": {"schema": _schema(body, "validation", schemas)}}
 
 
 def _parameters(operation: Operation, schemas: Json) -> Iterable[Json]:

@@ -60,7 +60,7 @@ class Operation:
     summary: str
     answer: type[BaseModel] | str  # a model, or the media type of something else
     status: int = 200
-    body: Any = None  # a pydantic model, or an annotation such as list[SendEmail]
+    body: Any = None  # a pydantic model, an annotation such as list[SendEmail], or the media type of something else
     query: type[BaseModel] | None = None
     takes: tuple[str, ...] = ()  # request headers, as openapi.HEADERS knows them
     gives: tuple[str, ...] = ()  # response headers

@@ -34,6 +34,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     web.InvalidApiKey: Problem(403, "invalid_api_key", "The API key is not valid", "invalid_api_key"),
     web.NoSuchRoute: Problem(404, "not_found", "There is nothing here", "not_found"),
     application.EmailNotFound: Problem(404, "email_not_found", "There is no such email", "not_found"),
+    application.SuppressionNotFound: Problem(
+        404, "suppression_not_found", "The address is not on the list", "not_found"
+    ),
     web.MethodNotAllowed: Problem(405, "method_not_allowed", "The method is not allowed", "method_not_allowed"),
     application.IdempotencyConflict: Problem(
         409, "idempotency_conflict", "The key was used for another command", "invalid_idempotent_request"
@@ -41,7 +44,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     NotAllowedInThisState: Problem(409, "not_allowed_in_this_state", "The email's state does not allow this"),
     application.Contended: Problem(409, "contended", "Too many changes at once", "concurrent_requests", retry_after=1),
     web.BodyTooLarge: Problem(413, "body_too_large", "The body is too large"),
-    web.UnsupportedMediaType: Problem(415, "unsupported_media_type", "The body must be JSON"),
+    web.UnsupportedMediaType: Problem(415, "unsupported_media_type", "The body has the wrong media type"),
     application.InvalidField: _INVALID,
     web.InvalidRequest: _INVALID,
     web.IncompleteRequest: Problem(422, "missing_required_field", "Fields are missing", "missing_required_field"),

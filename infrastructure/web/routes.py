@@ -1,6 +1,7 @@
 """The whole API on one page."""
 
 from application.commands import Resolve, Retry, SendEmail
+from application.suppressions import Suppress
 from infrastructure.web import (
     activity,
     changing,
@@ -12,6 +13,8 @@ from infrastructure.web import (
     listing,
     metrics,
     sending,
+    suppression_files,
+    suppressions,
 )
 from infrastructure.web.operation import Operation
 from infrastructure.web.views import (
@@ -24,12 +27,17 @@ from infrastructure.web.views import (
     Feed,
     Health,
     History,
+    Imported,
     Readiness,
+    SuppressionDetail,
+    SuppressionPage,
+    SuppressionView,
+    Unsuppressed,
 )
 
 _ONCE, _REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
 _POSITION, _WAIT = "Postledger-Position", "Postledger-Wait-For"
-_STREAM, _JSON, _HTML = "text/event-stream", "application/json", "text/html"
+_STREAM, _JSON, _HTML, _CSV = "text/event-stream", "application/json", "text/html", "text/csv"
 _TEXT = "text/plain"
 
 ROUTES: tuple[Operation, ...] = (
@@ -83,6 +91,36 @@ ROUTES: tuple[Operation, ...] = (
         *("GET", "/recipients/{address}/activity", activity.show, "Show a recipient's activity", Activity),
         query=activity.ActivityQuery,
         takes=(_WAIT,),
+    ),
+    Operation(
+        *("GET", "/suppressions", suppressions.page, "List suppressed addresses", SuppressionPage),
+        query=suppressions.SuppressionQuery,
+        takes=(_WAIT,),
+    ),
+    Operation(
+        *("POST", "/suppressions", suppressions.add, "Suppress an address", SuppressionView),
+        status=201,
+        body=Suppress,
+        gives=(_POSITION,),
+        errors=(409,),
+    ),
+    Operation(
+        *("GET", "/suppressions/export", suppression_files.export, "Export the suppression list", _CSV), takes=(_WAIT,)
+    ),
+    Operation(
+        *("POST", "/suppressions/import", suppression_files.import_, "Import suppressed addresses", Imported),
+        body=_CSV,
+        gives=(_POSITION,),
+    ),
+    Operation(
+        *("GET", "/suppressions/{address}", suppressions.show, "Show a suppressed address", SuppressionDetail),
+        errors=(404, 422),
+    ),
+    Operation(
+        *("DELETE", "/suppressions/{address}", suppressions.remove, "Send to an address again", Unsuppressed),
+        query=suppressions.RemovalQuery,
+        gives=(_POSITION,),
+        errors=(400, 404, 409, 413, 415),
     ),
     Operation("GET", "/events", feed.page, "Read events", Feed, query=feed.FeedQuery),
     Operation(

@@ -8,6 +8,7 @@ from application.change_email import ChangeEmailHandler
 from application.inbox import HookDoor
 from application.ports import Clock, ContentStore, Ledger
 from application.send_email import SendEmailHandler
+from application.suppressions import Suppressions
 from infrastructure.database.engines import Database
 from infrastructure.metrics import Metrics
 
@@ -21,6 +22,7 @@ class Service:
     send_email: SendEmailHandler
     change_email: ChangeEmailHandler
     hooks: HookDoor
+    suppressions: Suppressions
     ledger: Ledger
     contents: ContentStore
     database: Database

@@ -147,6 +147,66 @@ class Activity(View):
     data: list[ActivityEntry]
 
 
+class SuppressionView(View):
+    """Why nothing is sent to an address: one reason, in Resend's shape."""
+
+    object: Literal["suppression"] = "suppression"
+    email: str
+    origin: Literal["bounce", "complaint", "unsubscribe", "manual"]
+    created_at: datetime
+    scope: Annotated[str, Field(description="`*` for all mail, or the name of a mail stream.")]
+    rule: str
+    source: Annotated[str, Field(description="Who says so: `provider:NAME`, `api:KEY`, `operator:NAME`.")]
+    reason: str
+    email_id: Annotated[UUID | None, Field(description="The email that led to it.")]
+
+
+class SuppressionDetail(SuppressionView):
+    """The widest reason, and all that stand."""
+
+    entries: list[SuppressionView]
+
+
+class SuppressionEntry(SuppressionView):
+    """An entry of the list, and its place in it."""
+
+    position: Annotated[int, Field(description="For `after` and `before`.")]
+
+
+class SuppressionPage(View):
+    """A page of the suppression list, the newest first."""
+
+    object: Literal["list"] = "list"
+    has_more: bool
+    data: list[SuppressionEntry]
+
+
+class Unsuppressed(View):
+    """The address that may be sent to again."""
+
+    object: Literal["suppression"] = "suppression"
+    email: str
+    deleted: Literal[True] = True
+    scopes: Annotated[list[str], Field(description="What was taken back.")]
+
+
+class RefusedLine(View):
+    """A line of an import that was not taken."""
+
+    line: Annotated[int, Field(description="Its number in the file, from 1 (the header).")]
+    message: str
+
+
+class Imported(View):
+    """What became of the lines of an import."""
+
+    object: Literal["suppression_import"] = "suppression_import"
+    added: int
+    already: Annotated[int, Field(description="Those that stood on the list before.")]
+    refused_count: int
+    refused: Annotated[list[RefusedLine], Field(description="The first 10,000 of them.")]
+
+
 class CloudEvent(View):
     """An event as CloudEvents 1.0 JSON, with our extension attributes."""
 

@@ -26,7 +26,7 @@ from infrastructure.inbox import SqlInbox
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.web.service import Service
-from projections import activity, emails
+from projections import activity, emails, suppressions
 from tests.providers_fake import MemoryBlobs
 from tests.samples import LEASE, stamp
 
@@ -108,7 +108,7 @@ class ReadModels:
 
 
 def _fold(connection: Connection, events: Sequence[Recorded]) -> None:
-    for projection in (emails.PROJECTION, activity.PROJECTION):
+    for projection in (emails.PROJECTION, activity.PROJECTION, suppressions.PROJECTION):
         for table in projection.tables(""):
             table.metadata.create_all(connection)
         projection.fold(connection, projection.tables(""), events)
@@ -139,6 +139,7 @@ class World:
             send_email=SendEmailHandler(self.ledger, self.blobs, self.suppressions, self.clock, DeliveryPolicy()),
             change_email=ChangeEmailHandler(self.ledger, self.clock),
             hooks=HookDoor(self.inbox, self.sources),
+            suppressions=self.suppressions,
             ledger=self.ledger,
             contents=self.ledger,
             database=self.database,
