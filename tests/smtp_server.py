@@ -6,10 +6,11 @@
 A script names points of the session, each with what happens there the first, second … time; then all goes as usual,
 as it does for None. A point is a command (`MAIL`), a command about one address (`RCPT ada@example.com`), `BANNER`,
 `BODY` (in the middle of the message), `END` (the final dot is read, nothing taken) or `TAKEN` (taken, but not yet
-answered). What happens is a reply, HANG_UP or SILENCE.
+answered). What happens is a reply, HANG_UP or SILENCE, or SLOW for the usual reply after a while.
 """
 
 import asyncio
+import re
 import ssl
 import subprocess
 import threading
@@ -30,9 +31,11 @@ from aiosmtpd.smtp import SMTP, AuthResult
 class Rudeness(Enum):
     HANG_UP = auto()
     SILENCE = auto()
+    SLOW = auto()  # only where it answers for a message
 
 
-HANG_UP, SILENCE = Rudeness.HANG_UP, Rudeness.SILENCE
+HANG_UP, SILENCE, SLOW = Rudeness.HANG_UP, Rudeness.SILENCE, Rudeness.SLOW
+_DSN = re.compile(r" (?:RET|ENVID|NOTIFY|ORCPT)=\S+")
 Script = Mapping[str, Iterable[str | Rudeness | None]]
 
 
@@ -56,7 +59,8 @@ class Received:
 class SmtpSink:
     """Listens on 127.0.0.1 while its `async with` (or, for other loops and processes, `with sink.in_thread()`) lasts.
 
-    `tls` serves STARTTLS, or TLS from the first byte with `implicit_tls`. `login` is the user and password AUTH takes.
+    `dsn` offers and takes what RFC 3461 adds, to be seen in `commands`. `tls` serves STARTTLS, or TLS from the first
+    byte with `implicit_tls`. `login` is the user and password AUTH takes.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class SmtpSink:
         script: Script | None = None,
         *,
         smtputf8: bool = True,
+        dsn: bool = False,
         size: int = 33_554_432,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
@@ -74,6 +79,7 @@ class SmtpSink:
         self.connections = 0
         self.port = 0
         self.login = login
+        self.dsn = dsn
         self.sessions: set[Session] = set()
         self._script = {point: iter(reactions) for point, reactions in (script or {}).items()}
         self._implicit_tls = tls if implicit_tls else None
@@ -93,7 +99,7 @@ class SmtpSink:
 
     @property
     def copies(self) -> Counter[str]:
-        """How often each Message-ID was taken."""
+        """How often each Message-ID was taken. Every recipient of an email gets one."""
         return Counter(message.message_id for message in self.messages)
 
     def reaction(self, *points: str) -> str | Rudeness | None:
@@ -146,6 +152,12 @@ class SmtpSink:
 class _Hooks:
     """aiosmtpd looks for its hooks on an object of their own."""
 
+    async def handle_EHLO(
+        self, server: "Session", session: Any, _envelope: object, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return server.offer(responses)
+
     async def handle_DATA(self, server: "Session", _session: object, envelope: Any) -> str:
         return await server.take(envelope)
 
@@ -191,10 +203,10 @@ class Session(SMTP):
         await self._scripted("AUTH", super().smtp_AUTH, arg)
 
     async def smtp_MAIL(self, arg: str) -> None:
-        await self._scripted("MAIL", super().smtp_MAIL, arg)
+        await self._scripted("MAIL", lambda arg: super(Session, self).smtp_MAIL(self._without_dsn(arg)), arg)
 
     async def smtp_RCPT(self, arg: str) -> None:
-        await self._scripted("RCPT", super().smtp_RCPT, arg)
+        await self._scripted("RCPT", lambda arg: super(Session, self).smtp_RCPT(self._without_dsn(arg)), arg)
 
     async def smtp_DATA(self, arg: str) -> None:
         await self._scripted("DATA", super().smtp_DATA, arg)
@@ -208,6 +220,13 @@ class Session(SMTP):
     async def smtp_QUIT(self, arg: str) -> None:
         await self._scripted("QUIT", super().smtp_QUIT, arg)
 
+    def offer(self, responses: list[str]) -> list[str]:
+        return [*responses[:-1], "250-DSN", responses[-1]] if self._sink.dsn else responses
+
+    def _without_dsn(self, arg: str) -> str:
+        """aiosmtpd knows no such parameters."""
+        return _DSN.sub("", arg) if self._sink.dsn else arg
+
     async def take(self, envelope: Any) -> str:
         """The whole message has been read; the reply to it."""
         reply = self._sink.reaction("END")
@@ -218,7 +237,9 @@ class Session(SMTP):
             received = Received(envelope.mail_from, tuple(envelope.rcpt_tos), envelope.original_content, options)
             self._sink.messages.append(received)
             reply = self._sink.reaction("TAKEN")
-        if isinstance(reply, Rudeness):
+        if reply is SLOW:
+            await asyncio.sleep(0.2)
+        elif isinstance(reply, Rudeness):
             await self._be(reply)
         return reply if isinstance(reply, str) else f"250 2.0.0 OK queued as {len(self._sink.messages)}"
 

@@ -9,6 +9,7 @@ from tests.providers.rigs.postmark import postmark
 from tests.providers.rigs.resend import resend
 from tests.providers.rigs.sendgrid import sendgrid
 from tests.providers.rigs.ses import ses
+from tests.providers.rigs.smtp import smtp
 
 RIGS: Mapping[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
     "mailgun": mailgun,
@@ -16,4 +17,5 @@ RIGS: Mapping[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
     "resend": resend,
     "sendgrid": sendgrid,
     "ses": ses,
+    "smtp": smtp,
 }
