@@ -154,7 +154,8 @@ class TranslateInbox:
         readings = [_Reading(entry) for entry in entries]
         for reading in readings:
             self._read(reading)
-            if follow_up and not reading.failed and reading.entry.tries == 0:
+            # What says nothing may ask for something; until that worked it is asked for again.
+            if follow_up and not reading.failed and (reading.entry.tries == 0 or not reading.said):
                 await self._follow_up(reading)
         outcomes = await self._record([reading.told for reading in readings])
         for reading, outcome in zip(readings, outcomes, strict=True):
@@ -180,6 +181,7 @@ class TranslateInbox:
             await self._sources[entry.provider].follow_up(entry.hook)
         except (ApplicationError, OSError) as error:
             log_surprise(_log, f"following up inbox entry {entry.id} of {entry.provider}", error)
+            reading.failed = True
 
     def _tell(self, reading: _Reading) -> None:
         entry, unmatched = reading.entry, {id(said) for said in reading.outcome.unmatched}

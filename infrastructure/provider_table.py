@@ -1,16 +1,18 @@
-"""Which URL makes which provider: the one table of all there are."""
+"""Which URL makes which provider: the one table of all there are, and of those that have to be asked for feedback."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from application.ports import Clock, EmailProvider
+from application.ports import Clock, EmailProvider, FeedbackSource
+from infrastructure.providers.maildir import MaildirFeedback
 from infrastructure.providers.mailgun import MailgunProvider, MailgunSettings
 from infrastructure.providers.postmark import PostmarkProvider, PostmarkSettings
 from infrastructure.providers.resend import ResendProvider, ResendSettings
 from infrastructure.providers.sandbox import SandboxProvider
 from infrastructure.providers.sendgrid import SendGridProvider, SendGridSettings
 from infrastructure.providers.ses import SesProvider, SesSettings
+from infrastructure.providers.ses_queue import SqsFeedback
 from infrastructure.providers.smtp import SmtpProvider, SmtpSettings
 
 Factory = Callable[[str, str, Clock], EmailProvider]  # name, URL, clock
@@ -63,3 +65,15 @@ def make_provider(name: str, url: str, clock: Clock) -> EmailProvider:
     if scheme not in PROVIDERS:
         raise ValueError(f"has a URL of an unknown kind; known are {', '.join(f'{s}://' for s in PROVIDERS)}")
     return PROVIDERS[scheme](name, url, clock)
+
+
+def make_poller(
+    url: str, source: FeedbackSource, clock: Clock, on_refused: Callable[[str], None]
+) -> SqsFeedback | MaildirFeedback | None:
+    """Whatever the URL of this provider says has to be asked; None for one that comes to us."""
+    scheme = url.partition("://")[0]
+    if scheme == "ses" and (ses := SesSettings.from_url(url)).queue_url:
+        return SqsFeedback(source.name, ses, clock)
+    if scheme in ("smtp", "smtps") and (maildir := SmtpSettings.from_url(url).maildir):
+        return MaildirFeedback(maildir, source, clock, on_refused)
+    return None

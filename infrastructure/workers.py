@@ -4,15 +4,27 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from application.blob_sweep import InUse, sweep_orphans
 from application.dispatcher import Dispatcher
-from application.errors import ApplicationError
-from application.ports import BlobStore, Clock
+from application.errors import ApplicationError, Untrusted
+from application.inbox import Inbox
+from application.ports import BlobStore, Clock, Hook
 from application.surprises import log_surprise
 from infrastructure.projection_runner import ProjectionRunner
 
+Keep = Callable[[Hook, str], Awaitable[None]]  # keeps a delivery durably under its key; raises StoreUnavailable
 Loop = Callable[[asyncio.Event], Awaitable[None]]  # works until the event is set
+
+
+class Poller(Protocol):
+    """Fetches feedback from where a provider leaves it, verifies it, and has it kept before it takes it away."""
+
+    async def run(self, keep: Keep, stop: asyncio.Event) -> None: ...
+
+    async def close(self) -> None: ...
+
 
 _SWEEP_EVERY = 3600.0  # seconds
 
@@ -44,6 +56,24 @@ def sweeper(blobs: BlobStore, in_use: InUse, clock: Clock) -> Callable[[], Await
             _log.info("removed %d attachments that no email refers to", removed)
 
     return sweep
+
+
+def fetching(poller: Poller, provider: str, inbox: Inbox, count: Callable[[str, str], None]) -> Loop:
+    """Brings into the inbox what has to be fetched from a provider; what comes to `count` is as for its webhooks."""
+
+    async def keep(hook: Hook, key: str) -> None:
+        try:
+            count(provider, "stored" if await inbox.keep(provider, key, hook) else "duplicate")
+        except Untrusted as refused:
+            count(provider, refused.reason)
+
+    async def fetch(stop: asyncio.Event) -> None:
+        try:
+            await poller.run(keep, stop)
+        finally:
+            await poller.close()
+
+    return fetch
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], every: float) -> None:

@@ -50,6 +50,9 @@ class MaildirFeedback:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._poll)
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
     async def _look(self, keep: Keep, stop: asyncio.Event) -> None:
         for name in await asyncio.to_thread(self._names):
             if stop.is_set():

@@ -1,8 +1,10 @@
 """Reads what strangers wrote: every function takes anything, and gives the wanted type or None."""
 
 import hashlib
+import json as lenient
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,11 +16,16 @@ _MILLISECONDS = 1e11  # a Unix time beyond this is in milliseconds
 
 
 def json(body: bytes) -> Any:
-    """The document; None when it is none, or nested too deep to be honest."""
-    try:
+    """The document; None when it is none, or nested too deep to be honest.
+
+    A batch may quote what a stranger's mail program calls itself: half a surrogate pair, or bytes that are no UTF-8,
+    spoil that text and not the whole batch.
+    """
+    with suppress(ValueError):
         return from_json(body)
-    except ValueError:
-        return None
+    with suppress(ValueError, RecursionError):
+        return lenient.loads(body.decode("utf-8", "replace"))
+    return None
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -42,6 +49,8 @@ def text(value: object) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         return None
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode()
     return value.replace("\0", "")[:_LONGEST].strip() or None
 
 
