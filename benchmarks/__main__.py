@@ -7,13 +7,14 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, append, dispatch, http_clients, latency, rebuild
+from benchmarks import accept, append, dispatch, dispatch_http, http_clients, latency, rebuild
 from benchmarks.result import Result
 
 BENCHMARKS = {
     "append": append.measure,
     "accept": accept.measure,
     "dispatch": dispatch.measure,
+    "dispatch_http": dispatch_http.measure,
     "rebuild": rebuild.measure,
     "latency": latency.measure,
 }
