@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, append, dispatch, dispatch_http, http_clients, latency, rebuild
+from benchmarks import accept, append, dispatch, dispatch_http, http_clients, latency, rebuild, webhooks
 from benchmarks.result import Result
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "accept": accept.measure,
     "dispatch": dispatch.measure,
     "dispatch_http": dispatch_http.measure,
+    "webhooks": webhooks.measure,
     "rebuild": rebuild.measure,
     "latency": latency.measure,
 }

@@ -62,13 +62,16 @@ _SHOWN: Mapping[type[e.Event], tuple[str, ...]] = {
     e.EmailRequeued: ("reason",),
     e.EmailContentPurged: ("reason",),
     e.EmailRecipientDelivered: ("provider",),
-    e.EmailRecipientDeferred: ("provider", "smtp_status", "enhanced_status"),
+    e.EmailRecipientDeferred: ("provider", "reason", "smtp_status", "enhanced_status"),
     e.EmailRecipientDeliveryFailed: ("provider", "bounce_class", "reason", "smtp_status", "enhanced_status"),
     e.EmailRecipientSuppressed: ("provider", "rule"),
     e.EmailRecipientOpened: ("provider", "machine"),
     e.EmailRecipientClicked: ("provider", "machine", "url"),
     e.EmailRecipientComplained: ("provider", "complaint"),
     e.EmailRecipientUnsubscribed: ("provider", "scope"),
+    e.EmailRecipientResubscribed: ("provider", "scope"),
+    e.EmailRecipientReportWithdrawn: ("provider", "provider_type"),
+    e.EmailFeedbackUnattributed: ("provider", "kind", "reason"),
 }
 _TOPICS = {event: event.topic() for event in _SHOWN}
 
