@@ -45,10 +45,10 @@ def get(value: object, *path: str) -> Any:
 
 def text(value: object) -> str | None:
     """A text that is not empty, cut to a sensible length, without NUL; numbers as their text."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
-        value = str(value)
     if not isinstance(value, str):
-        return None
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 10**30:
+            return None
+        value = str(value)
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode()
     return value.replace("\0", "")[:_LONGEST].strip() or None

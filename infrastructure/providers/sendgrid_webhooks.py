@@ -280,8 +280,8 @@ def _our_message_id(smtp_id: str | None) -> UUID | None:
 
 
 def _content_key(event: _Event) -> str:
-    index = reading.text(reading.get(event, "url_offset", "index"))  # the same link twice in one message
-    return reading.key(*(reading.text(event.get(name)) for name in _SAME), index)
+    index = reading.get(event, "url_offset", "index")  # the same link twice in one message
+    return reading.key(*map(event.get, _SAME), index)
 
 
 def _words(event: _Event) -> str:
