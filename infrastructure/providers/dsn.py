@@ -28,7 +28,7 @@ FEEDBACK: Mapping[str, Kind] = {
     "expanded": Kind.IGNORED,  # to the members of a list, who are not ours
 }
 _WITHOUT_ACTION: Mapping[str, str] = {"5": "failed", "4": "delayed", "2": "delivered"}  # by class of status
-_MOST_BLOCKS = 200
+_MOST_BLOCKS = 50
 _LONGEST = 256 * 1024  # bytes of a report
 _BLANK = re.compile(rb"\n[ \t]*\n")
 

@@ -90,13 +90,16 @@ class SmtpProvider:
         return reading.key(hook.body)
 
     def translate(self, hook: Hook) -> Sequence[Feedback]:
-        """What a verified mail says about the recipient whom its token names; what it says about others is dropped."""
+        """What a verified mail says about the recipient whom its token names; what it says about others is dropped.
+
+        The address in it is left out: it may be another recipient's, of whom this token proves nothing.
+        """
         try:
             named = named_by_us(hook.body, self._settings.verp_keys)
         except Untrusted:  # the key is no longer there
             return [Feedback(kind=Kind.IGNORED, provider_type="unverified", keys=(reading.key(hook.body),))]
         return [
-            replace(each, email_id=named.email_id, recipient_id=named.recipient_id)
+            replace(each, email_id=named.email_id, recipient_id=named.recipient_id, recipient=None)
             for each in translate_message(hook.body)
             if each.email_id in (None, named.email_id) and each.recipient_id in (None, named.recipient_id)
         ]

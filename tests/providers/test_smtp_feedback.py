@@ -129,7 +129,7 @@ def test_ids_that_the_mail_lacks_come_from_the_token() -> None:
 def test_every_block_is_about_the_recipient_whom_the_token_names() -> None:
     found = translated(dsn(block("failed", "5.1.1"), block("delayed", "4.4.1", recipient="eve@example.com"), to=TO))
     assert [each.kind for each in found] == [Kind.BOUNCED, Kind.DEFERRED]
-    assert {each.recipient_id for each in found} == {ADA}
+    assert {(each.recipient_id, each.recipient) for each in found} == {(ADA, None)}
 
 
 def test_there_is_nothing_to_follow_up() -> None:
