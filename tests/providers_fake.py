@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
-from application.errors import BlobMissing
-from application.ports import OutgoingMessage
+from application.errors import BlobMissing, ProviderTrouble
+from application.ports import ListedSuppression, OutgoingMessage
 from domain.answer import Answer
 from domain.events import ProviderMessage
 
@@ -47,6 +47,21 @@ class ScriptedProvider:
 
     async def close(self) -> None:
         pass
+
+
+class ListingProvider(ScriptedProvider):
+    """A provider with a suppression list; `breaks_off` has it fail at the list's end."""
+
+    def __init__(self, listed: Sequence[ListedSuppression], *, breaks_off: bool = False) -> None:
+        super().__init__()
+        self._listed = listed
+        self._breaks_off = breaks_off
+
+    async def suppressions(self) -> AsyncIterator[ListedSuppression]:
+        for listed in self._listed:
+            yield listed
+        if self._breaks_off:
+            raise ProviderTrouble
 
 
 class MemoryBlobs:

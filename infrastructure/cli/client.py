@@ -49,6 +49,16 @@ class Client:
             check(events.response)
             yield events
 
+    def download(self, path: str) -> Iterator[bytes]:
+        """The body as it comes. Raises Failure, also when it breaks off."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.is_error:
+                    response.read()
+                yield from check(response).iter_bytes()
+        except httpx2.TransportError as error:
+            raise unreachable(self.url, error) from None
+
     def close(self) -> None:
         self._http.close()
 

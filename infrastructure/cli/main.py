@@ -14,6 +14,7 @@ from infrastructure.cli.projections import projections_group
 from infrastructure.cli.send import send_command
 from infrastructure.cli.serve import serve_command
 from infrastructure.cli.show import show_command
+from infrastructure.cli.suppressions import suppressions_group
 from infrastructure.cli.tail import tail_command
 from infrastructure.settings import SettingsError
 
@@ -22,6 +23,7 @@ COMMANDS: tuple[click.Command, ...] = (
     send_command,
     show_command,
     tail_command,
+    suppressions_group,
     inbox_group,
     projections_group,
     doctor_command,

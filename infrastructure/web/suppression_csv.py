@@ -20,7 +20,7 @@ COLUMNS = ("email", "scope", "rule", "reason", "source", "email_id", "created_at
 _READ: Mapping[str, str] = {"address": "email", "email": "email", "scope": "scope", "rule": "rule", "reason": "reason"}
 _DANGEROUS = tuple("=+-@\t\r")  # what makes a spreadsheet take a cell for a formula (OWASP: CSV injection)
 _GUARD = "'"
-_NO_HEADER = "needs a first line that names its columns, with one called `email` or `address`, separated by commas"
+_NO_HEADER = "must name the columns, one of them `email` or `address`, separated by commas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,10 @@ def _columns(line: bytes) -> tuple[dict[str, int], int]:
     try:
         names = [name.strip().lower() for name in _cells(line)]
     except ValueError:
-        raise InvalidField("", _NO_HEADER) from None
+        raise InvalidField("line 1", _NO_HEADER) from None
     columns = {field: names.index(name) for name, field in _READ.items() if name in names}
     if "email" not in columns:
-        raise InvalidField("", _NO_HEADER)
+        raise InvalidField("line 1", _NO_HEADER)
     return columns, len(names)
 
 
