@@ -7,6 +7,7 @@ from uuid import UUID
 from application.errors import Contended, EmailNotFound, StreamConflict
 from application.ports import Ledger
 from domain.email import Email
+from domain.events import EmailQueued
 
 _TRIES = 8
 
@@ -14,6 +15,8 @@ _TRIES = 8
 async def load(ledger: Ledger, email_id: UUID, tenant: str | None = None) -> tuple[Email, int]:
     """The email as it stands and the position of its last event. Raises EmailNotFound, for other tenants' too."""
     history = await ledger.load(email_id)
+    if not history or not isinstance(history[0].event, EmailQueued):
+        raise EmailNotFound  # there are other streams than emails'
     email = Email.of(recorded.event for recorded in history)
     if email is None or (tenant is not None and email.tenant != tenant):
         raise EmailNotFound

@@ -163,3 +163,10 @@ def test_what_is_wrong_is_named(api: Api, method: str, path: str, json: Any, wro
 def test_an_address_may_contain_a_slash(api: Api) -> None:
     suppress(api, "a/b@example.com")
     assert api.get("/suppressions/a%2Fb@example.com").json()["email"] == "a/b@example.com"
+
+
+def test_what_is_known_of_an_address_is_no_email(api: Api) -> None:
+    suppress(api)
+    (event,) = api.get("/events").json()["data"]
+    assert api.get(f"/emails/{event['subject']}").status_code == 404
+    assert api.post(f"/emails/{event['subject']}/cancel").status_code == 404
