@@ -179,6 +179,7 @@ class Email(Listening):
         """The intent's deadline passed and nobody recorded an outcome: the worker is gone, or stuck."""
         if self.status is EmailStatus.SENDING:
             self._doubt(self._open(), "worker_lost", stamp, self._open().recipients)
+            self.recall(self._open(), stamp)
 
     def settle(self, found: Answer | None, stamp: e.Stamp) -> None:
         """The window is over: settle by what the provider's look-up `found`, or else by the email's policy.
@@ -227,6 +228,7 @@ class Email(Listening):
         if in_doubt:
             doubtful = tuple(r for r in rest if r in answer.doubtful) or rest
             self._doubt(started, answer.reason or "answer_lost", stamp, doubtful, words=answer.words)
+            self.recall(started, stamp)
             return
         facts = {"attempt": started.attempt, "provider": started.provider, "words": answer.words}
         error_class = answer.error_class or ErrorClass.PERMANENT

@@ -1,7 +1,7 @@
 """What providers tell about an email: recorded once, corrected when it was misread, and taken as evidence."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,9 @@ from domain.standing import Standing
 from domain.status import EmailStatus
 
 WAITING = frozenset({EmailStatus.SCHEDULED, EmailStatus.QUEUED, EmailStatus.DEFERRED})
+
+_ONLY_EVIDENCE = EVIDENCE - REPORTS.keys()
+_SKEW = timedelta(minutes=1)  # between the provider's clock and ours
 
 
 class Listening(Recording):
@@ -35,9 +38,12 @@ class Listening(Recording):
     def hear(self, said: Feedback, provider: str, received_at: datetime, stamp: e.Stamp, raw: UUID | None) -> bool:
         """Record what a provider told us, once, and learn from it; whether it can be about this email at all.
 
-        A provider that was never asked to deliver this email has nothing to say about it. `raw` is the inbox entry.
+        A provider that was never asked to deliver this email has nothing to say about it; and what only proves that a
+        call was taken cannot be judged while that call is under way. `raw` is the inbox entry.
         """
         if all(started.provider != provider for started in self.attempts.values()):
+            return False
+        if said.kind in _ONLY_EVIDENCE and self.status is EmailStatus.SENDING:
             return False
         at = moment_of(said, received_at)
         recipient = recipient_of(said, self.queued.recipients)
@@ -50,6 +56,12 @@ class Listening(Recording):
             if said.kind in EVIDENCE:
                 self._learn(recipient, provider, at, self.status, stamp)
         return True
+
+    def recall(self, started: e.EmailDeliveryStarted, stamp: e.Stamp) -> None:
+        """Settle a fresh doubt by what was told while the call was under way."""
+        for event in list(self.reported.values()):
+            if event.raw is not None and event.originator_version > started.originator_version:
+                self._learn(event.recipient_id, event.provider, event.provider_at, self.status, stamp)
 
     def _learn(self, recipient: UUID | None, provider: str, at: datetime, before: EmailStatus, stamp: e.Stamp) -> None:
         """Settle the latest attempt, in doubt or presumed lost, by a word that proves it taken.
@@ -71,7 +83,7 @@ class Listening(Recording):
     def _is_about(self, latest: e.EmailDeliveryStarted, recipient: UUID | None, at: datetime) -> bool:
         """Whether it concerns this attempt, and not what was sent before a requeue."""
         if recipient is None:
-            return at >= latest.occurred_at
+            return at >= latest.occurred_at - _SKEW
         since = self.standing.recipients[recipient].since
         return recipient in latest.recipients and (since is None or at >= since)
 

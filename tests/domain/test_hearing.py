@@ -293,6 +293,24 @@ def test_a_partial_doubt_may_be_parked() -> None:
     assert (parked.recipients, parked.settle_at) == ((bob,), None)
 
 
+def test_what_is_told_while_the_call_is_under_way_settles_the_doubt_that_follows() -> None:
+    email = started(ADA, BOB, separate=True)
+    hear(email, DELIVERED)
+    email.doubt(stamp())
+    *_, unconfirmed, resolved = email.collect_events()
+    assert isinstance(unconfirmed, e.EmailDeliveryUnconfirmed)
+    assert isinstance(resolved, e.EmailDeliveryResolved)
+    assert resolved.doubtful == tuple(email.standing.recipients)[1:]
+
+
+def test_mere_evidence_waits_until_the_call_is_over() -> None:
+    email, accepted = started(ADA), replace(DELIVERED, kind=Kind.ACCEPTED)
+    assert not email.hear(accepted, "main", NOW, stamp(), RAW)
+    email.doubt(stamp())
+    assert email.hear(accepted, "main", NOW, stamp(), RAW)
+    assert stands(email) == EmailStatus.DISPATCHED
+
+
 # -- suppression -------------------------------------------------------------------------------------------------------
 
 
