@@ -330,3 +330,46 @@ def test_when_all_are_suppressed_the_email_has_ended() -> None:
     email.suppress(dict.fromkeys(email.standing.recipients, "hard_bounce"), stamp())
     assert stands(email) == EmailStatus.SUPPRESSED
     assert email.due_at is None
+
+
+# -- order and copies --------------------------------------------------------------------------------------------------
+
+_KINDS = [kind for kind in Kind if kind not in (Kind.SUPPRESSION_ADDED, Kind.PROVIDER_ACCOUNT)]
+
+
+@st.composite
+def statements(draw: st.DrawFn) -> list[Feedback]:
+    """What a provider may tell about one email, each statement under a key of its own."""
+    return [
+        Feedback(
+            kind=draw(st.sampled_from(_KINDS)),
+            provider_type="word",
+            keys=(f"k{number}",),
+            occurred_at=NOW + timedelta(seconds=draw(st.integers(0, 5))),
+            recipient=draw(st.sampled_from([ADA, BOB, None])),
+            bounce_class=draw(st.sampled_from(["hard", "soft", "undetermined"])),
+            terminal=draw(st.booleans()),
+            machine=draw(st.booleans()),
+        )
+        for number in range(draw(st.integers(1, 6)))
+    ]
+
+
+@given(said=statements(), data=st.data(), doubtful=st.booleans(), separate=st.booleans())
+def test_late_repeated_and_shuffled_statements_end_in_the_same_state(
+    said: list[Feedback], data: st.DataObject, doubtful: bool, separate: bool
+) -> None:
+    shuffled = data.draw(st.permutations(said + data.draw(st.lists(st.sampled_from(said), max_size=4))))
+    make = doubted if doubtful else sent
+    one, other = make(ADA, BOB, separate=separate), make(ADA, BOB, separate=separate)
+    hear(one, *said)
+    for number, each in enumerate(shuffled):
+        hear(other, each, raw=UUID(int=number))
+    assert one.status == other.status
+    assert [vars_of(r) for r in one.standing.recipients.values()] == [
+        vars_of(r) for r in other.standing.recipients.values()
+    ]
+
+
+def vars_of(recipient: Any) -> dict[str, Any]:
+    return {name: getattr(recipient, name) for name in ("status", "handed_over", "opened_at", "clicked_at", "at")}
