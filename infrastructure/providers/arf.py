@@ -35,7 +35,8 @@ def complaint(mail: ReceivedMail) -> list[Feedback]:
     original = original_of(mail, report)
     said = reading.word(report.get("feedback-type"))
     kind = FEEDBACK.get(said, Kind.IGNORED)
-    at = moment(report.get("arrival-date")) or moment(report.get("received-date")) or original.moment
+    # Arrival-Date, once called Received-Date, is when the message came in: nobody had complained yet.
+    at = original.moment or moment(report.get("arrival-date")) or moment(report.get("received-date"))
     unwanted = kind is not Kind.IGNORED
     recipient = _address(report.get("original-rcpt-to"))
     return [

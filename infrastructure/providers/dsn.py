@@ -90,7 +90,8 @@ class _Block:
 
 def _of_recipient(block: _Block, original: Original) -> Feedback:
     kind = FEEDBACK.get(block.action, Kind.IGNORED)
-    at = moment(block.fields.get("last-attempt-date")) or moment(block.message.get("arrival-date")) or original.moment
+    # The message's Arrival-Date comes last: it is when the server took it, before anything became of it.
+    at = moment(block.fields.get("last-attempt-date")) or original.moment or moment(block.message.get("arrival-date"))
     feedback = Feedback(
         kind=kind,
         provider_type=f"dsn/{reading.text(block.action) or 'unknown'}",

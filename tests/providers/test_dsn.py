@@ -171,7 +171,8 @@ def test_the_last_attempt_is_when_it_happened() -> None:
     message = "Reporting-MTA: dns; x\nArrival-Date: Thu, 1 Jan 2026 10:00:00 +0000"
     last = "Last-Attempt-Date: Thu, 1 Jan 2026 09:30:00 -0200"
     assert the_one(dsn(block("failed", more=last), message=message)).occurred_at == NOON - timedelta(minutes=30)
-    assert the_one(dsn(block("failed"), message=message)).occurred_at == NOON - timedelta(hours=2)
+    assert the_one(dsn(block("failed"), message=message)).occurred_at == NOON  # not when the server took the message
+    assert the_one(dsn(block("failed"), message=message, date="")).occurred_at == NOON - timedelta(hours=2)
     assert the_one(dsn(block("failed"))).occurred_at == NOON
     assert the_one(dsn(block("failed"), date="Thu, 1 Jan 2026 12:00:00 -0000")).occurred_at == NOON
     for strange in ("", "soon", "Thu, 99 Jan 2026 12:00:00 +0000", "31 Dec 9999 23:00:00 -2300", "x" * 10_000):
