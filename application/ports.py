@@ -103,12 +103,11 @@ class OutgoingMessage:
     date: datetime  # the Date header: fixed when the email became due
     blobs: BlobStore
     only: frozenset[UUID] | None = None  # of the attempt's recipients, those whose fate is still to be found out
+    recipients: tuple[Recipient, ...] = field(init=False)  # to reach in this attempt: the envelope, not the headers
 
-    @property
-    def recipients(self) -> tuple[Recipient, ...]:
-        """Those to reach in this attempt: the envelope, not the headers."""
+    def __post_init__(self) -> None:
         wanted = self.only if self.only is not None else set(self.attempt.recipients)
-        return tuple(r for r in self.email.recipients if r.id in wanted)
+        object.__setattr__(self, "recipients", tuple(r for r in self.email.recipients if r.id in wanted))
 
     @property
     def message_id(self) -> str:

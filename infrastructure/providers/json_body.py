@@ -29,7 +29,7 @@ class JsonBody:
     def of(cls, message: OutgoingMessage, document: Mapping[str, Any]) -> "JsonBody":
         """`document` may hold `Bytes` anywhere."""
         found: list[AttachmentRef] = []
-        secret = token_hex(16)  # no author can know what stands for an attachment; it is gone in the end
+        secret = token_hex(16) if message.email.attachments else ""  # which no author can write; it is gone in the end
 
         def place(value: object) -> str:
             if not isinstance(value, Bytes):
