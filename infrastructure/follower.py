@@ -56,6 +56,10 @@ class Follower:
         """Create what is missing. Any number of processes may do so at once."""
         await self._database.tell(positions.create, self._name)
 
+    async def error(self) -> str | None:
+        """What holds it, if anything does: a class and a position, never data."""
+        return await self._database.ask(positions.error, self._name)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Keep up until `stop` is set. A store outage is waited out; a handler that fails is asked again."""
         wait, last = FIRST_WAIT, ""

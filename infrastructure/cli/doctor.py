@@ -14,6 +14,7 @@ from rich.text import Text
 from sqlalchemy import Connection, text
 
 from application.errors import StoreUnavailable
+from application.inbox import InboxFilter
 from infrastructure.bootstrap import System, bootstrap, now
 from infrastructure.cli import display
 from infrastructure.cli.client import service_url
@@ -22,6 +23,7 @@ from infrastructure.cli.serve import listen
 from infrastructure.settings import Settings, SettingsError, load_settings, unknown_variables
 
 _PATIENCE = 20.0  # seconds for one check
+_MANY = 100  # beyond that, how many it is does not matter
 _PROBE = b"postledger doctor"
 
 
@@ -87,6 +89,8 @@ def _checks(system: System, settings: Settings) -> list[Check]:
         Check("database and schema", partial(_schema, system), database),
         Check("database round trip", partial(_round_trip, system), "Is the disk full, or the database read-only?"),
         Check("read models", partial(_read_models, system), "Once mended: postledger projections rebuild"),
+        Check("inbox", partial(_inbox, system), "postledger inbox list --state failed"),
+        Check("suppression feed", partial(_feed, system), "It goes on by itself once the code can read the event."),
         Check(
             "attachment store", partial(_blobs, system), "POSTLEDGER_BLOB_URL must name a place that can be written."
         ),
@@ -109,8 +113,22 @@ async def _look(check: Check) -> Finding:
 
 async def _schema(system: System) -> str:
     position = await system.ledger.position()
-    await system.runner.prepare()
+    await system.prepare()
     return f"{system.database.kind}, {position} events"
+
+
+async def _inbox(system: System) -> str:
+    waiting = [len(await system.inbox.page(InboxFilter(state=state), None, _MANY)) for state in ("new", "unmatched")]
+    failed = len(await system.inbox.page(InboxFilter(state="failed"), None, _MANY))
+    if failed:
+        raise _Wrong(f"{failed}{'+' if failed == _MANY else ''} deliveries could not be translated")
+    return "{} to translate, {} about no known email".format(*waiting)
+
+
+async def _feed(system: System) -> str:
+    if error := await system.feeding.error():
+        raise _Wrong(error)
+    return "fine"
 
 
 async def _round_trip(system: System) -> str:

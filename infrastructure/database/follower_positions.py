@@ -39,5 +39,10 @@ def advance(connection: Connection, name: str, old: int, new: int, now: datetime
     return moved.rowcount == 1
 
 
-def record_error(connection: Connection, name: str, error: str) -> None:
-    connection.execute(update(FOLLOWERS).where(_c.name == name).values(error=error))
+def error(connection: Connection, name: str) -> str | None:
+    found: str | None = connection.execute(select(_c.error).where(_c.name == name)).scalar_one_or_none()
+    return found
+
+
+def record_error(connection: Connection, name: str, what: str) -> None:
+    connection.execute(update(FOLLOWERS).where(_c.name == name).values(error=what))

@@ -140,7 +140,7 @@ def cloud_event(recorded: Recorded) -> CloudEvent:
     event = recorded.event
     return CloudEvent(
         id=event.event_id,
-        source="/emails",
+        source="/suppressions" if recorded.topic.startswith("suppression.") else "/emails",
         type=recorded.topic,
         subject=str(event.originator_id),
         time=event.occurred_at,
