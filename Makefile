@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo run test lint bench lock clean
+.PHONY: install demo run test test-mta lint bench lock clean
 
 install: .venv/installed
 
@@ -19,6 +19,10 @@ run: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-mta: install
+	tests/mta/install-postfix
+	$(BIN)/python -m pytest tests/mta
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -31,8 +31,8 @@ class RunningService:
         self.settings = settings
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Status and JSON of an answer."""
-        data = None if body is None else json.dumps(body).encode()
+        """Status and JSON of an answer. Bytes go as they are, anything else as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         fields = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"} | headers
         request = urllib.request.Request(self.url + path, data, fields, method=method)  # noqa: S310
         try:
