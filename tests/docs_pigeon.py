@@ -47,7 +47,7 @@ class PigeonSettings:
         """Raises ValueError, which names what is wrong and never the value."""
         given = ProviderUrl.parse(url, ("webhook_key", "test", "timeout"))
         webhook_keys = given.all("webhook_key")
-        if not all(webhook_keys):
+        if not all(key.strip() for key in webhook_keys):
             raise ValueError("webhook_key is empty")  # anybody could sign with that
         return cls(
             key=given.key,
