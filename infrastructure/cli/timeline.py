@@ -36,13 +36,18 @@ DETAILS: Mapping[str, str] = {
     "email.requeued": "{who}: {reason}",
     "email.content_purged": "{reason}",
     "email.recipient_delivered": "{who} {words}",
-    "email.recipient_deferred": "{who} {words}",
-    "email.recipient_delivery_failed": "{who}: {bounce_class} bounce {reason} {words}",
+    "email.recipient_deferred": "{who} {reason} {words}",
+    "email.recipient_delivery_failed": "{who}: {bounce_class} {reason} {words}",
     "email.recipient_suppressed": "{who}: {rule}",
     "email.recipient_opened": "{who}",
     "email.recipient_clicked": "{who} {url}",
     "email.recipient_complained": "{who} {complaint}",
-    "email.recipient_unsubscribed": "{who}",
+    "email.recipient_unsubscribed": "{who} {scope}",
+    "email.recipient_resubscribed": "{who} {scope}",
+    "email.recipient_report_withdrawn": "{who}: {provider} said {provider_type}, and that was misread before",
+    "email.feedback_unattributed": "{kind}, says {provider}, and not by whom {reason} {words}",
+    "suppression.added": "{address} {scope}: {rule}, {source} {reason}",
+    "suppression.removed": "{address} {scope}: {rule}, {source} {reason}",
 }
 
 
@@ -101,7 +106,8 @@ def details(topic: str, data: Mapping[str, Any], names: Mapping[str, str]) -> st
     """What there is to say about an event, empty fields left out."""
     template = DETAILS.get(topic.rpartition(".v")[0], "")
     fields = {name: _said(value) for name, value in data.items()}
-    return " ".join(template.format_map({**fields, "who": _who(data, names)}).split())
+    said = " ".join(template.format_map({**fields, "who": _who(data, names)}).split())
+    return f"{said} (corrects an earlier report)" if data.get("corrects") else said
 
 
 def coloured(status: str) -> Text:
