@@ -59,6 +59,7 @@ def test_a_delay_is_told_and_then_that_it_was_too_long(service: Sending) -> None
     delayed, failed = service.reports(email, DEFERRED)["busy@away.test"], service.reports(email)["busy@away.test"]
     assert (delayed["smtp_status"], delayed["enhanced_status"]) == (450, "4.2.1")
     assert (failed["bounce_class"], failed["reason"], failed["enhanced_status"]) == ("soft", "expired", "4.2.1")
+    assert delayed["provider_at"] < failed["provider_at"]
     assert service.recipients(email) == {"busy@away.test": "bounced"}
     assert service.suppression("busy@away.test")[0] == 404
 
