@@ -110,16 +110,22 @@ class RecordFeedback:
 
         try:
             email, _ = await decide(self._ledger, email_id, ask)
-        except (EmailNotFound, Contended):  # either may be over soon
+        except EmailNotFound:
             for statement in heard:
-                _unmatched(statement)
-            return
-        for statement, recorded in zip(heard, events, strict=True):
-            statement.outcome.recorded += recorded or 0
-            if recorded is None:
-                _unmatched(statement)
-            elif statement.said.kind is Kind.SUPPRESSION_ADDED:
-                await self._list_changed(statement, email.tenant)
+                await self._about_no_email(statement)
+        except Contended:  # which will be over soon
+            for statement in heard:
+                statement.outcome.unmatched.append(statement.said)
+        else:
+            for statement, recorded in zip(heard, events, strict=True):
+                await self._told(statement, recorded, email.tenant)
+
+    async def _told(self, statement: _Statement, recorded: int | None, tenant: str) -> None:
+        statement.outcome.recorded += recorded or 0
+        if recorded is None:
+            await self._about_no_email(statement)
+        elif statement.said.kind is Kind.SUPPRESSION_ADDED:
+            await self._list_changed(statement, tenant)
 
     def _hear(self, email: Email, statement: _Statement) -> int | None:
         told, queued, before = statement.told, email.queued, email.version

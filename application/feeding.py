@@ -42,7 +42,7 @@ def _unsubscribed(event: e.EmailRecipientUnsubscribed) -> Meaning:
 
 
 def _on_a_list(event: e.EmailRecipientSuppressed) -> Meaning | None:
-    if event.provider == OURSELVES:
+    if event.provider == OURSELVES or not event.add_to_suppression:
         return None
     if event.rule == _UNSUBSCRIBE:
         return Meaning(_UNSUBSCRIBE, None)

@@ -324,6 +324,7 @@ class EmailRecipientSuppressed(RecipientEvent):
 
     TYPE = "email.recipient_suppressed"
     rule: str
+    add_to_suppression: bool = True  # whether our list is to say so as well
 
 
 class EmailRecipientOpened(RecipientEvent):

@@ -29,12 +29,16 @@ def _rejection(said: Feedback) -> Mapping[str, Any]:
     return {**_smtp(said), "bounce_class": None, "add_to_suppression": said.add_to_suppression}
 
 
+def _suppression(said: Feedback) -> Mapping[str, Any]:
+    return {"rule": said.reason or "provider", "add_to_suppression": said.add_to_suppression}
+
+
 REPORTS: Mapping[Kind, tuple[type[e.RecipientEvent], _Details]] = {
     Kind.DELIVERED: (e.EmailRecipientDelivered, lambda said: {"words": e.legible(said.words)}),
     Kind.DEFERRED: (e.EmailRecipientDeferred, _smtp),
     Kind.BOUNCED: (e.EmailRecipientDeliveryFailed, _bounce),
     Kind.REJECTED: (e.EmailRecipientDeliveryFailed, _rejection),
-    Kind.SUPPRESSED: (e.EmailRecipientSuppressed, lambda said: {"rule": said.reason or "provider"}),
+    Kind.SUPPRESSED: (e.EmailRecipientSuppressed, _suppression),
     Kind.COMPLAINED: (e.EmailRecipientComplained, lambda said: {"complaint": said.reason}),
     Kind.OPENED: (e.EmailRecipientOpened, lambda said: {"machine": said.machine}),
     Kind.CLICKED: (e.EmailRecipientClicked, lambda said: {"machine": said.machine, "url": said.url or ""}),

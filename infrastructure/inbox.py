@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     bindparam,
+    delete,
     or_,
     select,
     text,
@@ -43,6 +44,7 @@ from projections.columns import Id, Instant
 # Headers that a translation may need. Others may hold secrets, such as Postmark's credentials, and are not kept.
 _KEPT = ("content-type", "user-agent", "x-amz-sns-", "svix-", "webhook-", "x-twilio-", "x-postledger-")
 _MOST = 200  # deliveries in one commit
+_MANY = 1000  # deliveries deleted in one commit
 _CREATING = 0x706C_696E  # "plin": who creates the table
 
 INBOX_TABLE = Table(
@@ -64,6 +66,7 @@ INBOX_TABLE = Table(
     Column("lease_until", Instant),
     UniqueConstraint("provider", "key"),
     Index("inbox_by_next_try", "next_try_at"),
+    Index("inbox_by_time", "received_at"),
 )
 _c = INBOX_TABLE.c
 
@@ -119,6 +122,13 @@ class SqlInbox:
 
     async def get(self, id: UUID) -> Kept | None:
         return await self._database.ask(_get, id)
+
+    async def forget(self, before: datetime) -> int:
+        """Delete what was received before then and has nothing left to do. How many that were."""
+        forgotten = 0
+        while some := await self._database.tell(_forget, before):
+            forgotten += some
+        return forgotten
 
     async def close(self) -> None:
         await self._keeping.close()
@@ -226,6 +236,11 @@ def _values(settled: Settled) -> dict[str, Any]:
         "new_unmatched": settled.unmatched,
         "again": settled.next_try_at,
     }
+
+
+def _forget(connection: Connection, before: datetime) -> int:
+    old = select(_c.id).where(_c.received_at < before, _c.next_try_at.is_(None)).limit(_MANY)
+    return connection.execute(delete(INBOX_TABLE).where(_c.id.in_(old))).rowcount
 
 
 def _page(connection: Connection, wanted: InboxFilter, after: UUID | None, limit: int, newest: bool) -> list[Kept]:

@@ -58,7 +58,9 @@ async def _work(system: System, role: Role, stop: asyncio.Event) -> None:
     """The read models' tables are made by every role: an API alone must be able to answer, with nothing."""
     await _prepare(system, stop)
     if role != "api" and not stop.is_set():
-        sweep = sweeper(system.blobs, system.ledger.blobs_in_use, now)
+        sweep = sweeper(
+            *(system.blobs, system.ledger.blobs_in_use, system.inbox.forget, system.settings.inbox_keep, now)
+        )
         await run_worker(system.runner, system.dispatcher, system.loops, sweep, stop)
 
 

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     poll: timedelta = Field(default=timedelta(seconds=1), description="Safety net where a wake-up gets lost.")
     drain: timedelta = Field(default=timedelta(seconds=30), description="How long a graceful stop waits for providers.")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, description="Of one HTTP request.")
+    inbox_keep: timedelta = Field(
+        default=timedelta(days=90), description="How long what providers delivered is kept as it came."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     in_doubt: InDoubt = "at_least_once"
@@ -97,7 +100,9 @@ class Settings(BaseSettings):
         _check_url(url)
         return value
 
-    @field_validator("lease", "poll", "drain", "give_up_after", "settle_after", "first_retry", "longest_retry")
+    @field_validator(
+        "lease", "poll", "drain", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"
+    )
     @classmethod
     def _positive(cls, value: timedelta) -> timedelta:
         if value <= timedelta(0):

@@ -1,9 +1,10 @@
-"""The loops of a worker process: projections, delivery, and the sweep of orphaned attachments."""
+"""The loops of a worker process: projections, delivery, what is fetched from providers, and sweeping."""
 
 import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from application.blob_sweep import InUse, sweep_orphans
@@ -50,8 +51,14 @@ async def run_worker(
         await projecting
 
 
-def sweeper(blobs: BlobStore, in_use: InUse, clock: Clock) -> Callable[[], Awaitable[object]]:
+def sweeper(
+    blobs: BlobStore, in_use: InUse, forget: Callable[[datetime], Awaitable[int]], keep: timedelta, clock: Clock
+) -> Callable[[], Awaitable[object]]:
+    """`forget` deletes deliveries of providers that are older than `keep`."""
+
     async def sweep() -> None:
+        if forgotten := await forget(clock() - keep):
+            _log.info("deleted %d old deliveries from the inbox", forgotten)
         if removed := await sweep_orphans(blobs, in_use, clock):
             _log.info("removed %d attachments that no email refers to", removed)
 

@@ -358,3 +358,17 @@ def test_a_worker_that_died_leaves_its_entries_to_others(play: Play) -> None:
         assert await post.reports(id) == ["delivered"]
 
     play(scenario)
+
+
+def test_old_deliveries_are_deleted_once_nothing_is_left_to_do(play: Play) -> None:
+    async def scenario(post: Post) -> None:
+        id = await post.sent()
+        await post.deliver(delivered(id))
+        await post.deliver(delivered(uuid7(NOW)))
+        await post.digest()
+        assert await post.inbox.forget(NOW) == 0
+        assert await post.inbox.forget(NOW + timedelta(seconds=1)) == 1
+        (kept,) = await post.entries()
+        assert kept.state == "unmatched"
+
+    play(scenario)

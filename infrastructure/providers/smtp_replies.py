@@ -93,6 +93,7 @@ _GREYLISTED = re.compile(r"gr[ea]y.?list", re.I)
 _TOO_MANY_WORDS = re.compile(r"too many recipients", re.I)
 
 _STATUS = re.compile(r"(?:\d{3}[ -])?([245]\.\d{1,3}\.\d{1,3})\b")  # right after the code (RFC 2034)
+_QUOTED_ADDRESS = re.compile(r"<[^<>@\s]{1,256}@[^<>\s]{0,256}>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _LONGEST_WORDS = 1000  # as `ProviderWords` allows
 _MAY_NAME_A_USER = frozenset({550, 551, 553})  # 552 and 554 are about the message
@@ -191,6 +192,7 @@ def _by_code(stage: Stage, code: int, text: str) -> Classified:
 
 
 def _by_words(text: str, table: Mapping[re.Pattern[str], Classified]) -> Classified | None:
+    text = _QUOTED_ADDRESS.sub(" ", text)  # Postfix quotes the recipient, who may well be called `spam-reports`
     return next((verdict for words, verdict in table.items() if words.search(text)), None)
 
 

@@ -93,7 +93,7 @@ _FIELDS: dict[type[e.Event], tuple[dict[str, Any], dict[str, Any]]] = {
         {**_PERSON, "bounce_class": "hard"},
         {**_KNOWN, **_SMTP, **_SPOKEN, "reason": "no_mailbox", "add_to_suppression": True, "final": False},
     ),
-    e.EmailRecipientSuppressed: ({**_PERSON, "rule": "provider"}, _KNOWN),
+    e.EmailRecipientSuppressed: ({**_PERSON, "rule": "provider"}, {**_KNOWN, "add_to_suppression": False}),
     e.EmailRecipientOpened: (_PERSON, {**_KNOWN, "machine": True}),
     e.EmailRecipientClicked: ({**_PERSON, "url": f"https://example.com/{PERSONAL}"}, {**_KNOWN, "machine": True}),
     e.EmailRecipientComplained: (_PERSON, {**_KNOWN, "complaint": "abuse"}),

@@ -96,3 +96,11 @@ def test_the_basic_code_decides_whether_it_is_over(reply: tuple[Stage, int, str]
 @given(st.sampled_from(STAGES[:6]), st.integers(400, 599), st.text(max_size=80))
 def test_nothing_before_rcpt_is_any_recipients_fault(stage: Stage, code: int, text: str) -> None:
     assert classify(stage, code, text).bounce_class is None
+
+
+@pytest.mark.parametrize("local", ["quota", "spam-reports", "dkim", "blocked", "user.unknown"])
+def test_the_address_a_server_quotes_is_not_its_reason(local: str) -> None:
+    known = classify("rcpt", 550, f"550 5.0.0 <{local}@example.test>: Recipient address rejected: User unknown")
+    assert (known.bounce_class, known.add_to_suppression) == ("hard", True)
+    policy = classify("rcpt", 550, f"550 5.0.0 <{local}@example.test>: blocked by our policy")
+    assert policy.bounce_class == "soft"
