@@ -68,7 +68,7 @@ class MailgunSettings:
         """Raises ValueError, which names what is wrong and never the value."""
         given = ProviderUrl.parse(url, _OPTIONS)
         domain, webhook_keys = given.one("domain") or "", given.all("webhook_key")
-        if not all(webhook_keys):
+        if not all(key.strip() for key in webhook_keys):
             raise ValueError("webhook_key is empty")  # anybody could sign with that
         if not _DOMAIN.fullmatch(domain):
             raise ValueError("domain is missing, or no domain: mailgun://KEY@default?domain=mg.example.com")

@@ -31,7 +31,7 @@ class WebhookKey:
         if (match := _HEADER_KEY.fullmatch(text)) and match[2].strip():
             return cls(match[1].lower(), match[2].strip().encode())
         user, _, password = text.partition(":")
-        if match or not user or not password:
+        if match or not user.strip() or not password.strip():
             raise ValueError("webhook_key must be user:password or Header-Name=value")
         return cls(None, text.encode())
 

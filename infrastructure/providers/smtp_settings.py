@@ -149,7 +149,7 @@ def _bounce(name: str, value: str) -> str:
 
 
 def _keys(name: str, value: str) -> tuple[bytes, ...]:
-    if not value:
+    if not value.strip():
         raise ValueError(f"{name} must not be empty")
     return (value.encode(),)
 
