@@ -76,8 +76,8 @@ class Signed:
 def envelope(body: bytes) -> Mapping[str, Any]:
     """The SNS document in a body; empty when it is none. It is not verified."""
     said = mapping(json(body))
-    looks_right = said.get("Type") in _SIGNED and all(isinstance(said.get(k), str) for k in ("Message", "TopicArn"))
-    return said if looks_right else {}
+    texts = all(isinstance(said.get(name), str) for name in ("Type", "Message", "TopicArn"))
+    return said if texts and said["Type"] in _SIGNED else {}
 
 
 def region_of(topic: str) -> str | None:
