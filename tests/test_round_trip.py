@@ -27,7 +27,7 @@ Scenario = Callable[[Postledger, Office], Awaitable[None]]
 Play = Callable[..., None]
 
 
-@pytest.fixture(params=TELLERS.values(), ids=TELLERS)
+@pytest.fixture(params=TELLERS.values(), ids=list(TELLERS))
 def teller(request: pytest.FixtureRequest) -> Teller:
     teller: Teller = request.param
     return teller
@@ -222,13 +222,15 @@ def test_repeated_shuffled_and_late_webhooks_come_to_the_same(play: Play, teller
 
 
 def test_what_resend_says_about_several_is_about_none_of_them(play: Play) -> None:
+    resend = TELLERS["resend"]
+
     async def scenario(postledger: Postledger, office: Office) -> None:
         async with postledger.working():
             id = await postledger.send(ADA, BOB)
             await dispatched(postledger, id)
             before = await postledger.recipients(id)
-            for word in teller.words:
-                assert await postledger.tell(said(teller, word, to(office, ADA), ADA, now())) == 200
+            for word in resend.words:
+                assert await postledger.tell(said(resend, word, to(office, ADA), ADA, now())) == 200
             await postledger.digested()
             noted = await postledger.events(id, "email.feedback_unattributed")
             assert {event["data"]["kind"] for event in noted} == {"delivered", "bounced", "opened"}
@@ -236,8 +238,7 @@ def test_what_resend_says_about_several_is_about_none_of_them(play: Play) -> Non
             assert await postledger.events(id, "email.recipient_") == []
             assert {(await postledger.get(f"/suppressions/{each}")).status_code for each in (ADA, BOB)} == {404}
 
-    teller = TELLERS["resend"]
-    play(teller, scenario)
+    play(resend, scenario)
 
 
 async def has_status(postledger: Postledger, id: str, status: str) -> None:
