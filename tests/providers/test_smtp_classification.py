@@ -100,7 +100,7 @@ def test_nothing_before_rcpt_is_any_recipients_fault(stage: Stage, code: int, te
 
 @pytest.mark.parametrize("local", ["quota", "spam-reports", "dkim", "blocked", "user.unknown"])
 def test_the_address_a_server_quotes_is_not_its_reason(local: str) -> None:
-    known = classify("rcpt", 550, f"550 5.0.0 <{local}@example.test>: Recipient address rejected: User unknown")
+    known = classify("rcpt_to", 550, f"550 5.0.0 <{local}@example.test>: Recipient address rejected: User unknown")
     assert (known.bounce_class, known.add_to_suppression) == ("hard", True)
-    policy = classify("rcpt", 550, f"550 5.0.0 <{local}@example.test>: blocked by our policy")
+    policy = classify("rcpt_to", 550, f"550 5.0.0 <{local}@example.test>: blocked by our policy")
     assert policy.bounce_class == "soft"
