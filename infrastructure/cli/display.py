@@ -35,7 +35,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: s
     """A table in which nothing is taken for markup."""
     made = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None)
     for name in columns:
-        made.add_column(name, overflow="fold")
+        made.add_column(name, overflow="fold", no_wrap=name == "id")  # which is there to be copied
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
     return made

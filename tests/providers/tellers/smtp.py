@@ -23,7 +23,8 @@ def url(host: str, timeout: float) -> str:
     return f"smtp://{host}?{options}"
 
 
-def _letter(message: Received) -> Letter:
+def letter(message: Received) -> Letter:
+    """What a message carried in its headers and its bounce address."""
     parsed, token = message.parsed(), message.sender.partition("+")[2].partition("@")[0]
     named = verp.verify([KEY.encode()], token)
     ids = str(parsed["X-Postledger-Email-Id"]), str(parsed["X-Postledger-Recipient-Id"])
@@ -39,7 +40,7 @@ class SmtpOffice:
 
     @property
     def letters(self) -> list[Letter]:
-        return [_letter(message) for message in self.sink.messages]
+        return [letter(message) for message in self.sink.messages]
 
     def fall_silent(self) -> None:
         self.silences.append(SILENCE)
