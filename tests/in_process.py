@@ -87,10 +87,10 @@ class Postledger:
 
 
 @asynccontextmanager
-async def in_process(directory: Path, provider: str, url: str) -> AsyncIterator[Postledger]:
-    """With one provider of that name, on SQLite."""
+async def in_process(directory: Path, provider: str, url: str, database_url: str = "") -> AsyncIterator[Postledger]:
+    """With one provider of that name; on SQLite in the directory, unless there is another database."""
     settings = load_settings(
-        database_url=f"sqlite:///{directory}/postledger.db",
+        database_url=database_url or f"sqlite:///{directory}/postledger.db",
         blob_url=f"file://{directory}/blobs",
         api_key=_KEY,
         providers=f"{provider}={url}",

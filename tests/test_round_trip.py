@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -14,6 +14,7 @@ from domain.email import Email
 from domain.ids import recipient_id
 from infrastructure import provider_table
 from tests.in_process import Postledger, in_process
+from tests.ledger.test_outages import Restartable
 from tests.providers.tellers import TELLERS, smtp
 from tests.providers.tellers.teller import Letter, Office, Post, Teller, Word
 from tests.samples import stamp
@@ -48,6 +49,13 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
         asyncio.run(act())
 
     return run
+
+
+@pytest.fixture
+def restartable() -> Iterator[Restartable]:
+    server = Restartable()
+    yield server
+    server.stop()
 
 
 def now() -> datetime:
@@ -239,6 +247,39 @@ def test_what_resend_says_about_several_is_about_none_of_them(play: Play) -> Non
             assert {(await postledger.get(f"/suppressions/{each}")).status_code for each in (ADA, BOB)} == {404}
 
     play(resend, scenario)
+
+
+def test_what_is_told_while_the_database_is_away_is_refused_for_now_and_heard_when_told_again(
+    tmp_path: Path, restartable: Restartable
+) -> None:
+    postmark = TELLERS["postmark"]
+
+    async def scenario() -> None:
+        url = restartable.fresh_database()
+        async with (
+            postmark.office(30.0) as office,
+            in_process(tmp_path, NAME, office.url, url) as postledger,
+            postledger.working(),
+        ):
+            id = await postledger.send(ADA)
+            await dispatched(postledger, id)
+            webhook = said(postmark, "delivered", to(office, ADA), ADA, now())
+            restartable.halt()
+            assert [await postledger.tell(webhook) for _ in range(3)] == [503, 503, 503]
+            assert await postledger.tell(Post({}, webhook.body)) == 401
+            restartable.resume()
+            assert await told_at_last(postledger, webhook) == 200
+            await has_status(postledger, id, "delivered")
+
+    async def told_at_last(postledger: Postledger, webhook: Post) -> int:
+        """As providers do it: again and again."""
+        for _ in range(20):
+            if (status := await postledger.tell(webhook)) != 503:
+                break
+            await asyncio.sleep(0.2)
+        return status
+
+    asyncio.run(scenario())
 
 
 async def has_status(postledger: Postledger, id: str, status: str) -> None:

@@ -4,15 +4,16 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.providers.tellers import TELLERS
-from tests.providers.tellers.teller import Letter
+from tests.providers.tellers.teller import Letter, Word
 from tests.web.door import ADA, Door, Headers, open_door, raw, without_secrets
 
 BODIES, AT_ONCE = 100_000, 100
@@ -163,4 +164,58 @@ def test_whatever_hypothesis_finds_is_refused(tmp_path: Path, caplog: pytest.Log
 
         refused()
         assert (door.kept(), door.position()) == (0, 0)
+    assert caplog.messages == []
+
+
+ODD: Sequence[object] = (
+    None,
+    True,
+    -1,
+    10**3000,
+    float("nan"),
+    "",
+    "\0",
+    "x" * 5000,
+    [],
+    {},
+    [[{"a": None}]],
+    "\u202e\x1b[2J",
+)
+
+
+def _odd_versions(document: Any) -> Iterator[Any]:
+    """The document with one value at a time replaced."""
+    if not isinstance(document, (dict, list)):
+        return
+    for place, value in document.items() if isinstance(document, dict) else enumerate(document):
+        for odd in (*ODD, *_odd_versions(value)):
+            copy = document.copy()
+            copy[place] = odd
+            yield copy
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "smtp"])
+@pytest.mark.parametrize("word", ["delivered", "bounced"])
+def test_no_value_is_too_odd_to_be_translated(
+    tmp_path: Path, kind: str, word: Word, caplog: pytest.LogCaptureFixture
+) -> None:
+    teller = TELLERS[kind]
+    with open_door(tmp_path) as door:
+        letter = door.sent(kind)
+        versions = list(_odd_versions(json.loads(teller.event(word, letter, ADA, door.now))))
+        chosen = random.Random(kind).sample(versions, min(len(versions), 300))
+        posts = [
+            teller.sign(json.dumps(version).encode("utf-8", "surrogatepass"), door.now, str(number))
+            for number, version in enumerate(chosen)
+        ]
+
+        async def told() -> list[int]:
+            return await asyncio.gather(*(door.ask(f"/hooks/{kind}", raw(post.headers), post.body) for post in posts))
+
+        assert set(door.run(told())) == {200}
+        door.translate()
+        assert {entry.state for entry in door.entries()} <= {"done", "unmatched"}
+        assert set(door.reports(letter)) <= {
+            f"email.recipient_{done}" for done in ("delivered", "delivery_failed", "suppressed")
+        }
     assert caplog.messages == []
