@@ -48,6 +48,7 @@ _TOPIC = re.compile(r"arn:aws[a-z-]{0,20}:sns:([a-z0-9-]{3,40}):[0-9]{12}:[A-Za-
 _ID = re.compile(r"[A-Za-z0-9-]{1,100}")
 
 _FETCH_TIMEOUT = aiohttp.ClientTimeout(total=5)  # SNS itself waits for 15 seconds
+_UNKNOWN = (403, 404)  # how S3, behind that host, says that there is nothing
 _LONGEST_CERTIFICATE = 1 << 16  # bytes
 _KEPT_FOR = timedelta(days=1)
 _KEPT = 32
@@ -197,12 +198,17 @@ def public_key(certificate: bytes) -> RSAPublicKey:
 
 
 async def fetch_certificate(url: str) -> bytes:
-    """What is under the URL: no redirects, no more than a certificate's size. Raises VerificationUnavailable."""
+    """What is under the URL: no redirects, no more than a certificate's size.
+
+    Raises VerificationUnavailable; and Untrusted where AWS knows no such certificate, which no retry would mend.
+    """
     try:
         async with (
             aiohttp.ClientSession(timeout=_FETCH_TIMEOUT, trust_env=False) as session,
             session.get(url, allow_redirects=False) as response,
         ):
+            if response.status in _UNKNOWN:
+                raise Untrusted("bad_certificate")
             if response.status != 200:
                 raise VerificationUnavailable(f"the signing certificate: HTTP {response.status}")
             return await _whole(response.content)

@@ -294,8 +294,8 @@ def test_no_more_than_a_few_certificates_are_kept() -> None:
 @pytest.mark.parametrize(
     "reaction",
     [
-        Answered(404),
         Answered(500),
+        Answered(503),
         Answered(302, {"Location": "http://169.254.169.254/"}),
         Answered(200, {}, b"x" * 100_000),
         Broken.RESET_IN_ANSWER,
@@ -308,6 +308,16 @@ def test_fetching_goes_wrong(reaction: Reaction) -> None:
             with pytest.raises(VerificationUnavailable):
                 await sns.fetch_certificate(f"http://{stub.host}/SimpleNotificationService.pem")
             assert len(stub.requests) == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_certificate_that_aws_does_not_have_was_never_theirs(status: int) -> None:
+    async def run() -> None:
+        async with HttpStub(Answered(status)) as stub:
+            with pytest.raises(Untrusted):
+                await sns.fetch_certificate(f"http://{stub.host}/SimpleNotificationService-00ff.pem")
 
     asyncio.run(run())
 
