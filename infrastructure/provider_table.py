@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from application.ports import Clock, EmailProvider, FeedbackSource
 from infrastructure.providers.maildir import MaildirFeedback
 from infrastructure.providers.mailgun import MailgunProvider, MailgunSettings
 from infrastructure.providers.postmark import PostmarkProvider, PostmarkSettings
+from infrastructure.providers.provider_url import ProviderUrl
 from infrastructure.providers.resend import ResendProvider, ResendSettings
 from infrastructure.providers.sandbox import SandboxProvider
 from infrastructure.providers.sendgrid import SendGridProvider, SendGridSettings
@@ -19,8 +19,8 @@ Factory = Callable[[str, str, Clock], EmailProvider]  # name, URL, clock
 
 
 def _sandbox(name: str, url: str, clock: Clock) -> EmailProvider:
-    directory = parse_qs(urlsplit(url).query).get("dir", ["var/sandbox"])[0]
-    return SandboxProvider(name, Path(directory), clock)
+    given = ProviderUrl.parse(url, ("dir",), key=None)
+    return SandboxProvider(name, Path(given.one("dir") or "var/sandbox"), clock)
 
 
 def _sendgrid(name: str, url: str, clock: Clock) -> EmailProvider:
