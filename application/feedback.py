@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -80,7 +80,7 @@ class RecordFeedback:
         statements = [
             _Statement(told, said, outcome)
             for told, outcome in zip(deliveries, outcomes, strict=True)
-            for said in told.said
+            for said in _once(told.said)
         ]
         by_email: dict[UUID, list[_Statement]] = defaultdict(list)
         named = await self._named(statements)
@@ -149,6 +149,16 @@ class RecordFeedback:
     async def _list_changed(self, statement: _Statement, tenant: str | None) -> None:
         told, said = statement.told, statement.said
         await self._lists.changed(said, told.provider, tenant, told.raw, moment_of(said, told.received_at))
+
+
+def _once(said: Iterable[Feedback]) -> Iterator[Feedback]:
+    """Without what the same delivery says again: two readings of one statement would correct each other for ever."""
+    known: set[tuple[str, str]] = set()
+    for each in said:
+        told = {((each.recipient or "").casefold(), key) for key in each.keys}
+        if known.isdisjoint(told):
+            yield each
+        known |= told
 
 
 def _unmatched(statement: _Statement) -> None:

@@ -157,9 +157,8 @@ class TranslateInbox:
             # What says nothing may ask for something; until that worked it is asked for again.
             if follow_up and not reading.failed and (reading.entry.tries == 0 or not reading.said):
                 await self._follow_up(reading)
-        outcomes = await self._record([reading.told for reading in readings])
-        for reading, outcome in zip(readings, outcomes, strict=True):
-            reading.outcome = outcome
+        await self._recorded(readings)
+        for reading in readings:
             self._tell(reading)
         return [self._settled(reading) for reading in readings]
 
@@ -182,6 +181,23 @@ class TranslateInbox:
         except (ApplicationError, OSError) as error:
             log_surprise(_log, f"following up inbox entry {entry.id} of {entry.provider}", error)
             reading.failed = True
+
+    async def _recorded(self, readings: Sequence[_Reading]) -> None:
+        try:
+            outcomes = await self._record([reading.told for reading in readings])
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - what cannot be recorded, for whatever reason, holds only itself
+            if len(readings) > 1:
+                for reading in readings:
+                    await self._recorded([reading])
+                return
+            (reading,) = readings
+            log_surprise(_log, f"recording inbox entry {reading.entry.id} of {reading.entry.provider}", error)
+            reading.failed = True
+        else:
+            for reading, outcome in zip(readings, outcomes, strict=True):
+                reading.outcome = outcome
 
     def _tell(self, reading: _Reading) -> None:
         entry, unmatched = reading.entry, {id(said) for said in reading.outcome.unmatched}

@@ -1,6 +1,7 @@
 """Which email a provider means by its own message id, for reports that bring no id of ours."""
 
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy import Column, Connection, Index, MetaData, String, Table, Text, select
@@ -11,6 +12,7 @@ from projections.columns import Id
 from projections.projection import Events, Projection, Tables
 
 _ID = 36  # characters of a UUID
+_AT_ONCE = 1000  # values in one statement: PostgreSQL takes 65,535, SQLite 32,766
 
 
 def tables(suffix: str = "") -> Tables:
@@ -55,11 +57,12 @@ def email_in(message_id: str) -> UUID | None:
 
 def emails(connection: Connection, provider: str, message_ids: Collection[str]) -> Mapping[str, UUID]:
     """The email of each of these ids that is known."""
-    ours = {id: email for id in message_ids if (email := email_in(id))}
-    c = MESSAGES.c
-    query = select(c.message_id, c.email_id).where(c.message_id.in_(set(message_ids) - ours.keys()))
-    known = connection.execute(query.where(c.provider == provider))
-    return {**{row.message_id: row.email_id for row in known}, **ours}
+    found = {id: email for id in message_ids if (email := email_in(id))}
+    c, waiting = MESSAGES.c, iter(set(message_ids) - found.keys())
+    while some := list(islice(waiting, _AT_ONCE)):
+        query = select(c.message_id, c.email_id).where(c.message_id.in_(some), c.provider == provider)
+        found.update((row.message_id, row.email_id) for row in connection.execute(query))
+    return found
 
 
 PROJECTION = Projection("provider_messages", 1, tables, fold)

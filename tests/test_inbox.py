@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import StoredEvent
 
 from application.errors import Untrusted
 from application.feedback import RecordFeedback
@@ -25,6 +27,7 @@ from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups
 from infrastructure.inbox import Kept, SqlInbox
 from infrastructure.ledger.ledger import EventLedger
+from infrastructure.ledger.store import Append
 from infrastructure.projection_runner import ProjectionRunner
 from infrastructure.sent_messages import SqlSentMessages
 from tests.feedback_source import SIGNED, WordForWord
@@ -210,6 +213,16 @@ def test_without_our_id_the_providers_message_id_leads_to_the_email(play: Play) 
     play(scenario)
 
 
+def test_any_number_of_message_ids_can_be_asked_for(play: Play) -> None:
+    async def scenario(post: Post) -> None:
+        id = await post.sent(message_id="m-7")
+        await post.runner.catch_up()
+        asked = {f"m-{number}" for number in range(70_000)}  # more than a statement can have parameters
+        assert await SqlSentMessages(post.database).emails("scripted", asked) == {"m-7": id}
+
+    play(scenario)
+
+
 def test_our_own_message_id_needs_no_table(play: Play) -> None:
     async def scenario(post: Post) -> None:
         id = await post.sent()
@@ -303,6 +316,35 @@ def test_a_delivery_that_the_translator_chokes_on_waits_and_holds_up_nobody(play
         await post.digest()
         assert sorted(kept.state for kept in await post.entries()) == ["done", "failed"]
         assert await post.reports(id) == ["delivered"]
+
+    play(scenario)
+
+
+def test_a_delivery_that_cannot_be_recorded_waits_and_holds_up_nobody(play: Play) -> None:
+    async def scenario(post: Post) -> None:
+        id, broken = await post.sent(), queued(id=uuid7(NOW))
+        with closing(open_store(post.database.url)) as store:
+            facts: dict[str, Any] = {"originator_version": 1, "topic": e.EmailQueued.topic(), "state": b"not ours"}
+            store.commit([Append([StoredEvent(originator_id=broken.id, **facts)])])
+        await post.deliver(delivered(broken.id))
+        await post.deliver(delivered(id))
+        await post.digest()
+        assert sorted(kept.state for kept in await post.entries()) == ["done", "failed"]
+        assert await post.reports(id) == ["delivered"]
+
+    play(scenario)
+
+
+def test_statements_of_one_delivery_that_share_a_key_are_one_however_often_it_is_read(play: Play) -> None:
+    async def scenario(post: Post) -> None:
+        id = await post.sent(ADA, BOB)
+        later = (NOW + timedelta(seconds=9)).isoformat()
+        await post.deliver(bounced(id), bounced(id, at=later), bounced(id, recipient=BOB))
+        await post.digest()
+        before = await post.history(id)
+        assert await post.reports(id) == ["delivery_failed"] * 2
+        await post.translate.translate([kept.entry for kept in await post.entries()])
+        assert await post.history(id) == before
 
     play(scenario)
 
