@@ -11,7 +11,7 @@ from domain.course import identities
 from domain.feedback import Feedback
 from domain.hearing import EVIDENCE, REPORTS, moment_of, recipient_of, report_of
 from domain.recording import Recording
-from domain.standing import Standing
+from domain.standing import Standing, is_current
 from domain.status import EmailStatus
 
 WAITING = frozenset({EmailStatus.SCHEDULED, EmailStatus.QUEUED, EmailStatus.DEFERRED})
@@ -84,8 +84,7 @@ class Listening(Recording):
         """Whether it concerns this attempt, and not what was sent before a requeue."""
         if recipient is None:
             return at >= latest.occurred_at - _SKEW
-        since = self.standing.recipients[recipient].since
-        return recipient in latest.recipients and (since is None or at >= since)
+        return recipient in latest.recipients and is_current(at, self.standing.recipients[recipient].since)
 
     def _stop_waiting(self, before: EmailStatus, suppressed: bool, stamp: e.Stamp) -> None:
         """We were put off, and yet everyone has been dealt with: there is nothing left to wait for."""

@@ -66,6 +66,11 @@ def reported_status(event: e.RecipientEvent) -> RecipientStatus:
     return REPORTED[type(event)]
 
 
+def is_current(at: datetime, requeued_at: datetime | None) -> bool:
+    """Whether a report of that time is about what was sent last. Some providers tell whole seconds only."""
+    return requeued_at is None or at >= requeued_at.replace(microsecond=0)
+
+
 @dataclass(slots=True)
 class RecipientStanding:
     """One recipient: delivery state, and engagement beside it."""
@@ -95,7 +100,7 @@ class RecipientStanding:
         return self.status in _MISSED
 
     def report(self, status: RecipientStatus, at: datetime) -> None:
-        if self.since is not None and at < self.since:
+        if not is_current(at, self.since):
             return
         if self._weight(status, at) > self._weight(self.status, self.at or at):
             self.status, self.at = status, at

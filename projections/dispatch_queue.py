@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Column, Connection, Index, MetaData, SmallInteger, String, Table, Text, select
 
 from domain import events as e
+from domain.standing import is_current
 from projections import rows
 from projections.columns import Id, Instant
 from projections.projection import Events, Projection, Tables
@@ -119,7 +120,7 @@ def _requeued(row: _Row | None, event: e.EmailRequeued) -> _Row:
 def _reached(row: _Row, event: e.RecipientEvent) -> _Row:
     if isinstance(event, e.EmailRecipientDeliveryFailed) and not event.final:
         return row
-    if row.requeued_at is None or event.provider_at >= row.requeued_at:
+    if is_current(event.provider_at, row.requeued_at):
         row.reached += f"{event.recipient_id.hex} "
     return row
 

@@ -88,6 +88,16 @@ def test_an_old_word_about_what_was_sent_before_a_requeue_is_no_evidence() -> No
     assert not email.standing.in_doubt
 
 
+def test_a_report_in_the_very_second_of_a_requeue_counts() -> None:
+    email = queued()
+    attempt(email, taken(email))
+    email.report(word(email, e.EmailRecipientDeliveryFailed), stamp(LATER))
+    email.requeue("mended", stamp(LATER + timedelta(milliseconds=700)))
+    attempt(email, taken(email), 10 * HOUR + timedelta(milliseconds=750))
+    email.report(word(email, e.EmailRecipientSuppressed, at=10 * HOUR), stamp(LATER))  # whose clock has seconds only
+    assert email.status is EmailStatus.SUPPRESSED
+
+
 def test_a_refusal_after_a_requeue_counts_even_when_the_workers_clock_is_behind() -> None:
     email = queued("ada@example.com", "bob@example.com")
     attempt(email, NO)
