@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -72,6 +72,10 @@ class _Report:
         return f"provider:{self.event.provider}"
 
     @property
+    def counts(self) -> bool:
+        return all(each.corrects is None or each.corrects.event_id != self.event.event_id for each in self.all)
+
+    @property
     def counted(self) -> list[e.RecipientEvent]:
         """Without those that turned out to be mistakes."""
         mistakes = {event.corrects.event_id for event in self.all if event.corrects}
@@ -103,11 +107,20 @@ class SuppressionFeeder:
         return _Report(position, event, address, queued.stream, about)
 
     async def _handle(self, reports: Sequence[_Report]) -> None:
-        """All about one person, one after the other."""
-        for report in reports:
-            before = await self._before(report) if isinstance(report.event, e.EmailRecipientResubscribed) else ()
-            ask = partial(_decide, report=report, before=before, stamp=_stamp(report, self._clock))
-            await self._suppressions.decide(report.event.tenant, report.address, ask)
+        """All about one person, in order: a wish for mail looks at what stands by then, the rest is one decision."""
+        for wish, some in groupby(reports, lambda report: isinstance(report.event, e.EmailRecipientResubscribed)):
+            if wish:
+                for report in some:
+                    await self._decide([report], await self._before(report))
+            else:
+                await self._decide(list(some))
+
+    async def _decide(self, reports: Sequence[_Report], before: Collection[Entry] = ()) -> None:
+        def ask(suppression: Suppression) -> None:
+            for report in reports:
+                _decide(suppression, report, before, _stamp(report, self._clock))
+
+        await self._suppressions.decide(reports[0].event.tenant, reports[0].address, ask)
 
     async def _before(self, report: _Report) -> Collection[Entry]:
         """The entries that this wish to hear from us again is about.
@@ -142,13 +155,13 @@ def _stands_before(entry: Entry, cause: Recorded | None, report: _Report) -> boo
 
 
 def _decide(suppression: Suppression, report: _Report, before: Collection[Entry], stamp: e.Stamp) -> None:
-    event, counted = report.event, report.counted
+    event, counts = report.event, report.counts
     if event.corrects:
         _correct(suppression, report, event.corrects.event_id, stamp)
-    if event in counted and isinstance(event, e.EmailRecipientResubscribed):
+    if counts and isinstance(event, e.EmailRecipientResubscribed):
         by, why = event.event_id, "resubscribed"
         suppression.remove(None, why, report.source, stamp, cause=by, only=lambda entry: entry in before)
-    elif event in counted:
+    elif counts:
         _add(suppression, event, report, stamp)
 
 

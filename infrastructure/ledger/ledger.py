@@ -84,7 +84,8 @@ class EventLedger:
         streams: defaultdict[UUID | str, list[Notification]] = defaultdict(list)
         for notification in self._store.streams(list(set(ids))):
             streams[notification.originator_id].append(notification)
-        return [_one_by_one(self._history, streams[id]) for id in ids]
+        histories = {id: _one_by_one(self._history, streams[id]) for id in set(ids)}
+        return [each if isinstance(each, Exception) else list(each) for each in map(histories.__getitem__, ids)]
 
     def _history(self, stored: Sequence[Notification]) -> list[Recorded]:
         return [self._recorded(notification) for notification in stored]

@@ -1,7 +1,7 @@
 """What feedback does to the suppression list."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from application.commands import Caller
 from application.feeding import TOPICS, SuppressionFeeder
+from application.ports import StoredContent
 from application.suppressions import Addition, Suppressions
 from domain import events as e
 from domain.answer import RecipientReport
@@ -29,8 +30,8 @@ SOFT: dict[str, Any] = {"bounce_class": "soft", "reason": "mailbox_full"}
 class Post:
     """Emails to Ada and Bob, what providers say about them, and the list that it leads to."""
 
-    def __init__(self) -> None:
-        self.ledger = MemoryLedger()
+    def __init__(self, ledger: MemoryLedger | None = None) -> None:
+        self.ledger = ledger or MemoryLedger()
         self.suppressions = Suppressions(self.ledger, lambda: NOW + timedelta(hours=1))
         self.feed = SuppressionFeeder(self.ledger, self.suppressions, lambda: NOW + timedelta(hours=1))
         self._said = 0
@@ -233,6 +234,27 @@ def test_what_an_operator_took_back_stays_so() -> None:
         await post.suppressions.remove(ADA, None, "a typo, mended", Caller("acme", "api:1", UUID(int=1)))
         await post.digest()
         assert await post.listed() == {}
+
+    run(scenario())
+
+
+class Counting(MemoryLedger):
+    commits = 0
+
+    async def append(self, events: Sequence[e.Event], contents: Sequence[StoredContent] = ()) -> int:
+        self.commits += 1
+        return await super().append(events, contents)
+
+
+def test_however_much_is_said_about_a_person_it_is_one_decision() -> None:
+    async def scenario() -> None:
+        post = Post(ledger := Counting())
+        email = await post.send()
+        for minute in range(50):
+            await post.say(email, e.EmailRecipientUnsubscribed, minute)
+        ledger.commits = 0
+        await post.digest()
+        assert (await post.listed(), ledger.commits) == ({"news": "unsubscribe"}, 1)
 
     run(scenario())
 
