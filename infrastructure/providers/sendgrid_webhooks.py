@@ -209,7 +209,7 @@ _SERVER = re.compile(r"(.+?)\.(?:filter|recvd)")  # how the name of the server t
 # What a repetition has in common with the first, though its sg_event_id may be another (sendgrid-nodejs#1435).
 _SAME = (
     *("event", "sg_message_id", "smtp-id", "email", "timestamp", "type", "reason", "response", "attempt"),
-    *("url", "asm_group_id", "useragent", "ip"),
+    *("url", "asm_group_id", "useragent", "ip", "sg_machine_open"),
 )
 
 

@@ -439,6 +439,7 @@ def test_a_repetition_under_another_event_id_is_known_by_its_content() -> None:
         {"email": "grace@example.com"},
         {"sg_message_id": "4kYb2Vv9Qm2aXo1pR7sT0A.recvd-other.0"},
         {"event": "open"},
+        {"sg_machine_open": True},
         {"asm_group_id": 11},
     ],
 )
