@@ -72,13 +72,13 @@ class _Report:
         return f"provider:{self.event.provider}"
 
     @property
-    def counts(self) -> bool:
-        return all(each.corrects is None or each.corrects.event_id != self.event.event_id for each in self.all)
+    def mistakes(self) -> Collection[UUID]:
+        return {event.corrects.event_id for event in self.all if event.corrects}
 
     @property
     def counted(self) -> list[e.RecipientEvent]:
         """Without those that turned out to be mistakes."""
-        mistakes = {event.corrects.event_id for event in self.all if event.corrects}
+        mistakes = self.mistakes
         return [event for event in self.all if event.event_id not in mistakes]
 
 
@@ -155,7 +155,7 @@ def _stands_before(entry: Entry, cause: Recorded | None, report: _Report) -> boo
 
 
 def _decide(suppression: Suppression, report: _Report, before: Collection[Entry], stamp: e.Stamp) -> None:
-    event, counts = report.event, report.counts
+    event, counts = report.event, report.event.event_id not in report.mistakes
     if event.corrects:
         _correct(suppression, report, event.corrects.event_id, stamp)
     if counts and isinstance(event, e.EmailRecipientResubscribed):
@@ -168,6 +168,9 @@ def _decide(suppression: Suppression, report: _Report, before: Collection[Entry]
 def _correct(suppression: Suppression, report: _Report, mistake: UUID, stamp: e.Stamp) -> None:
     by, why = report.event.event_id, "corrected"
     suppression.remove(None, why, report.source, stamp, cause=by, only=lambda entry: entry.cause == mistake)
+    if not any(isinstance(other, e.EmailRecipientResubscribed) for other in report.counted):
+        mistakes = report.mistakes
+        suppression.revive(mistake, stamp, only=lambda entry: entry.cause not in mistakes)
     for other in report.counted:  # what the mistake had made meaningless
         _add(suppression, other, report, stamp)
 

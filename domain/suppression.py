@@ -37,6 +37,7 @@ class Suppression:
         self.version = 0
         self.active: dict[str, list[Entry]] = {}  # never an empty list
         self._causes: set[UUID] = set()  # of every entry there ever was
+        self._ended: dict[UUID, list[Entry]] = {}  # by the wish that ended them, as far as they did not come back
         self._pending: list[e.Event] = []
 
     @classmethod
@@ -100,6 +101,10 @@ class Suppression:
                 gone += chosen
         return gone
 
+    def revive(self, wish: UUID, stamp: e.Stamp, only: Callable[[Entry], bool]) -> None:
+        """What ended by this wish for mail stands again: nobody had it."""
+        self._restore(list(filter(only, self._ended.get(wish, ()))), stamp)
+
     def apply(self, event: e.Event) -> None:
         """Follow one event."""
         self.version = event.originator_version
@@ -108,8 +113,12 @@ class Suppression:
                 self.active.setdefault(event.scope, []).append(_entry(event))
                 if event.cause:
                     self._causes.add(event.cause)
+                for some in self._ended.values():
+                    some[:] = [each for each in some if (each.scope, each.cause) != (event.scope, event.cause)]
             case e.SuppressionRemoved():
-                self.active.pop(event.scope, None)
+                gone = self.active.pop(event.scope, [])
+                if event.cause and event.rule == "resubscribed":
+                    self._ended.setdefault(event.cause, []).extend(gone)
 
     def _restore(self, entries: Iterable[Entry], stamp: e.Stamp) -> None:
         """A removal ends all of its scope; these stand on."""

@@ -226,6 +226,26 @@ def test_a_correction_brings_out_what_the_mistake_stood_in_front_of() -> None:
     run(scenario())
 
 
+def test_what_ended_by_a_wish_that_nobody_had_stands_again() -> None:
+    async def scenario() -> None:
+        post = Post()
+        email, other = await post.send(), await post.send("offers")
+        await post.say(email, e.EmailRecipientUnsubscribed, 1)
+        await post.say(other, e.EmailRecipientUnsubscribed, 2)
+        await post.digest()
+        await post.say(email, e.EmailRecipientResubscribed, 3, key=1)
+        await post.digest()
+        assert await post.listed() == {}
+        await post.say(email, e.EmailRecipientOpened, 3, key=1)
+        await post.digest()
+        assert await post.listed() == {"news": "unsubscribe", "offers": "unsubscribe"}
+        await post.suppressions.remove(ADA, None, "by hand", Caller("acme", "api:1", UUID(int=1)))
+        await post.digest()
+        assert await post.listed() == {}
+
+    run(scenario())
+
+
 def test_what_an_operator_took_back_stays_so() -> None:
     async def scenario() -> None:
         post = Post()
