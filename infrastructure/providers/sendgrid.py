@@ -204,11 +204,12 @@ _NO_CREDITS = "maximum credits exceeded"  # in a 401, where one would not look f
 
 
 def parse(message: OutgoingMessage, reply: Reply, now: datetime, *, sandbox: bool = False) -> Answer:
-    """What the answer means for all recipients. Where the call did not ask for the sandbox, a 200 is no yes."""
-    message_id = reading.text(reply.headers.get("x-message-id"))
-    if reply.status == 200 and sandbox:
-        message_id = message_id or message.message_id.strip("<>")
-    if message_id and (reply.status == 202 or (reply.status == 200 and sandbox)):
+    """What the answer means for all recipients. Where the call did not ask for the sandbox, a 200 is no yes.
+
+    A yes without an id is one all the same: our own Message-ID comes back in every event as `smtp-id`.
+    """
+    if reply.status == 202 or (reply.status == 200 and sandbox):
+        message_id = reading.text(reply.headers.get("x-message-id")) or message.message_id.strip("<>")
         taken = (ProviderMessage(recipient_id=recipient.id, message_id=message_id) for recipient in message.recipients)
         return Answer(messages=tuple(taken))
     error_class, reason = _refusal(reply)

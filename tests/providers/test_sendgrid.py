@@ -375,7 +375,6 @@ def test_an_answer_of_the_vectors(case: dict[str, Any]) -> None:
         (504, "unknown", "server_error"),
         (520, "unknown", "server_error"),
         (200, "unknown", "malformed_answer"),  # nobody asked for the sandbox
-        (202, "unknown", "malformed_answer"),  # no id
         (204, "unknown", "malformed_answer"),
     ],
 )
@@ -390,6 +389,11 @@ def test_credits_that_are_used_up_are_no_bad_key(status: int) -> None:
     reply = Reply(status, body=b'{"errors": [{"message": "Maximum Credits exceeded", "field": null}]}')
     answer = parse(outgoing(), reply, NOW)
     assert (answer.error_class, answer.reason, answer.words) == ("quota", "no_credits", "Maximum Credits exceeded")
+
+
+def test_a_yes_without_an_id_is_a_yes_all_the_same() -> None:
+    (message,) = parse(outgoing(), Reply(202), NOW).messages
+    assert message.message_id == f"{EMAIL_ID}@sender.example"
 
 
 def test_in_the_sandbox_our_message_id_is_the_messages() -> None:

@@ -25,7 +25,7 @@ SAYS: Mapping[Behaviour, Reaction] = {
     Behaviour.QUOTA: refused(401, "Maximum credits exceeded"),
     Behaviour.TRANSIENT: Answered(503),
     Behaviour.CONFIG: refused(403, "The from address does not match a verified Sender Identity.", "from"),
-    Behaviour.MALFORMED: Answered(202),
+    Behaviour.MALFORMED: Answered(200),
 }
 
 
