@@ -35,7 +35,7 @@ class Body(Payload):
             raise
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise NotImplementedError  # aiohttp asks for it in digest authentication only
+        raise TypeError("a stream has no text")  # aiohttp asks for it in digest authentication only
 
     async def _all_but_the_last(self, source: AsyncIterable[bytes], writer: AbstractStreamWriter) -> bytes:
         """Send what is known not to be the end of it; returns the end."""

@@ -5,7 +5,7 @@ Quirks:
   only kept with the header `X-PM-KeepID: true`.
 * Addresses on Postmark's suppression list are named in the text of the answer alone, in lower case: of a 200 when
   others were reached, of ErrorCode 406 when nobody was. The list may be empty ("Found inactive addresses: .").
-* "Message accepted, but delivery may be delayed" comes without an ErrorCode (django-anymail issue 392): still a yes.
+* "Message accepted, but delivery may be delayed" comes without an ErrorCode (django-anymail#392): still a yes.
 * ErrorCodes 400 to 429 look like HTTP statuses and are not; a 422 means what its ErrorCode says.
 * Webhooks are not signed: a password (Basic) or a secret header is all there is, so a replay is only told by its body.
 * The published samples disagree about `TypeCode`: only the text `Type` counts. `ID` is an int64. Times have seven
