@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import uvicorn
@@ -45,6 +45,8 @@ async def serve(
     announce()
     system.wakeups.start()
     try:
+        with suppress(StoreUnavailable):  # which is waited for; an API without its tables would answer 500
+            await system.prepare()
         async with asyncio.TaskGroup() as tasks:
             if listener:
                 tasks.create_task(web.serve(sockets=[listener]))

@@ -23,6 +23,7 @@ from infrastructure.server import Role, serve
 from infrastructure.settings import Settings, load_settings
 
 _log = logging.getLogger(__name__)
+_OURS = ("application", "domain", "infrastructure", "postledger", "projections")
 
 
 @click.command("serve")
@@ -49,8 +50,11 @@ def serve_command(role: Role, host: str | None, port: int | None) -> None:
 
 
 def log_to_stderr(level: str) -> None:
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=form, force=True)
+    """`debug` is for our own code: libraries would write whole requests, with mail, addresses and session tokens."""
+    form, number = "%(asctime)s %(levelname)s %(name)s: %(message)s", logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(stream=sys.stderr, level=max(number, logging.INFO), format=form, force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(number)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # we say ourselves where and when
 
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, post
         assert service.ask("POST", "/emails", _email())[0] == 202
         _stop(process)
     postgres_server.drop_database(url)
+
+
+def test_who_asks_at_once_is_answered(tmp_path: Path) -> None:
+    with started(tmp_path, "serve", "--port", "0") as process:
+        service = RunningService(process, tmp_path, json.loads(first_line(process))["api"], QUICK)
+        assert service.ask("GET", "/emails")[0] == 200
+        _stop(process)
+
+
+def test_at_debug_level_libraries_are_silent_for_they_would_write_mail_and_tokens() -> None:
+    code = """
+import logging
+from infrastructure.cli.serve import log_to_stderr
+log_to_stderr("debug")
+logging.getLogger("botocore.endpoint").debug("X-Amz-Security-Token")
+logging.getLogger("infrastructure.server").debug("one of ours")
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert "one of ours" in said.stderr
+    assert "X-Amz" not in said.stderr
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
