@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import click
 from pydantic import SecretStr
+from pydantic_core import to_jsonable_python
 
 from infrastructure.cli import display
 from infrastructure.settings import Settings, load_settings, variable
@@ -32,7 +33,7 @@ def shown(settings: Settings, name: str) -> str:
     if isinstance(value, dict):
         return ",".join(f"{key}={masked(url.get_secret_value())}" for key, url in value.items())
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g} s"
+        return str(to_jsonable_python(value))  # as it may be set: PT15M
     return masked(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)
 
 

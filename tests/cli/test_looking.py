@@ -45,6 +45,12 @@ def test_config_shows_every_setting_and_no_secret(tmp_path: Path) -> None:
     assert json.loads(told.stdout)["POSTLEDGER_PROVIDERS"] == "main=smtp://***@host:587"
 
 
+def test_config_shows_a_duration_as_it_may_be_set(tmp_path: Path) -> None:
+    shown = json.loads(run(tmp_path, "config").stdout)["POSTLEDGER_INBOX_KEEP"]
+    assert shown == "P90D"
+    assert run(tmp_path, "config", settings={"inbox_keep": shown}).returncode == 0
+
+
 def test_wrong_settings_are_wrong_usage_without_a_traceback(tmp_path: Path) -> None:
     told = run(tmp_path, "serve", settings={"port": "no", "lease": "soon"})
     assert told.returncode == 2
