@@ -1,6 +1,5 @@
 """Postmark: what is sent, what its answers mean, and what it has on record."""
 
-import asyncio
 import json
 import re
 from base64 import b64decode
@@ -27,6 +26,7 @@ from infrastructure.providers.postmark import CODES, PostmarkProvider, PostmarkS
 from tests.mail import EMAIL_ID, NOW, attach, outgoing
 from tests.providers.http_stub import Answered, Broken, HttpStub, Reaction, Received, json_answer
 from tests.providers.rigs.postmark import ACCEPTED, MESSAGE_ID, provider_at, refused
+from tests.providers.stubbed import stubbed
 
 ANSWERS = json.loads((Path(__file__).parent / "vectors" / "postmark_answers.json").read_text())["cases"]
 INACTIVE = "Inactive recipients are ones that have generated a hard bounce, a spam complaint, or a manual suppression."
@@ -40,15 +40,7 @@ T = TypeVar("T")
 
 
 def with_stub(reaction: Reaction, use: Callable[[HttpStub, PostmarkProvider], Awaitable[T]], options: str = "") -> T:
-    async def run() -> T:
-        async with HttpStub(reaction) as stub:
-            provider = provider_at(stub.host, options)
-            try:
-                return await use(stub, provider)
-            finally:
-                await provider.close()
-
-    return asyncio.run(run())
+    return stubbed(lambda host: provider_at(host, options), reaction, use)
 
 
 def sent(message: OutgoingMessage, options: str = "") -> Received:

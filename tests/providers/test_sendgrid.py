@@ -42,6 +42,7 @@ from infrastructure.providers.sendgrid import RESERVED, SendGridProvider, SendGr
 from tests.mail import EMAIL_ID, NOW, attach, outgoing
 from tests.providers.http_stub import Answered, Broken, HttpStub, Reaction, Received, json_answer
 from tests.providers.rigs.sendgrid import ACCEPTED, MESSAGE_ID, provider_at, refused
+from tests.providers.stubbed import stubbed
 from tests.providers_fake import MemoryBlobs
 
 ANSWERS = json.loads((Path(__file__).parent / "vectors" / "sendgrid_answers.json").read_text())["cases"]
@@ -52,15 +53,7 @@ T = TypeVar("T")
 
 
 def with_stub(reaction: Reaction, use: Callable[[HttpStub, SendGridProvider], Awaitable[T]], options: str = "") -> T:
-    async def run() -> T:
-        async with HttpStub(reaction) as stub:
-            provider = provider_at(stub.host, options)
-            try:
-                return await use(stub, provider)
-            finally:
-                await provider.close()
-
-    return asyncio.run(run())
+    return stubbed(lambda host: provider_at(host, options), reaction, use)
 
 
 def sent(message: OutgoingMessage, options: str = "") -> Received:
