@@ -10,6 +10,8 @@ from uuid import UUID
 
 from application.deciding import decide, load
 from application.errors import BlobMissing, BlobStoreUnavailable, Contended, StoreUnavailable
+from application.lanes import Held
+from application.limits import Quotas
 from application.ports import (
     BlobStore,
     Chance,
@@ -17,10 +19,13 @@ from application.ports import (
     ContentStore,
     EmailProvider,
     Ledger,
+    Limits,
     OutgoingMessage,
+    ProviderStates,
+    Refusal,
     SuppressionList,
 )
-from application.routing import Router
+from application.routing import Choice, Router
 from application.surprises import log_surprise
 from domain.answer import Answer
 from domain.delivery import ErrorClass
@@ -29,7 +34,13 @@ from domain.events import EmailDeliveryStarted, Stamp
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 5.0  # seconds between two tries to record what happened
+
+
+_PATIENCE = timedelta(seconds=5)  # how long to wait for a provider's room rather than go to the next one
+_WORTH_RECORDING = timedelta(seconds=10)  # a wait of the email's own that a person would notice
 _T = TypeVar("_T")
+_OURS = frozenset({"content_missing", "attachment_missing", "blob_store_unavailable", "lease_lost"})  # not its fault
+_RULES: Mapping[str, str] = {"tenant": "tenant_quota", "domain": "domain_quota"}  # whose refusals are put on record
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +52,23 @@ class Tools:
     blobs: BlobStore
     providers: Mapping[str, EmailProvider]
     router: Router
+    quotas: Quotas
+    limits: Limits
+    states: ProviderStates
     suppressions: SuppressionList
     clock: Clock
     chance: Chance
     lease: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """No attempt may begin now. `rule` is to be recorded on the email; `own` as in Plan."""
+
+    until: datetime | None
+    lane: str
+    own: bool = False
+    rule: str | None = None
 
 
 class Delivery:
@@ -53,25 +77,107 @@ class Delivery:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    async def __call__(self, email_id: UUID, still_ours: Callable[[], bool]) -> None:
-        """Do whatever is due. `still_ours` tells whether the claim still holds: without it no provider is called."""
-        step = Step.NOTHING
+    async def __call__(self, email_id: UUID, still_ours: Callable[[], bool]) -> Held | None:
+        """Do whatever is due. `still_ours` tells whether the claim still holds: without it no provider is called.
+
+        Returns what the email has to wait for where nothing was recorded that says so.
+        """
         known = await self._persist(lambda: load(self._tools.ledger, email_id))
-        rules = await self._rules(known[0])
+        match known[0].step(self._tools.clock()):
+            case Step.START:
+                return await self._start(known, still_ours)
+            case Step.EXPIRE:
+                await self._decide(email_id, lambda email: email.expire(self._stamp(email)), known)
+            case Step.DOUBT:
+                await self._decide(email_id, self._doubt, known)
+            case Step.SETTLE:
+                await self._settle(known[0])
+            case Step.NOTHING if known[0].due_at is not None:
+                return Held(None, known[0].due_at)  # the queue was behind, or has been told so by somebody else
+            case Step.NOTHING:
+                pass
+        return None
+
+    async def _start(self, known: tuple[Email, int], still_ours: Callable[[], bool]) -> Held | None:
+        rules, turn = await self._rules(known[0]), await self._turn(known[0])
+        attempt: int | None = None
 
         def ask(email: Email) -> None:
-            nonlocal step
-            step = email.step(self._tools.clock())
-            if step is Step.START:
-                email.suppress(rules, self._stamp(email))
-                step = email.step(self._tools.clock())  # nobody may be left
-            self._decide_without_calling(email, step)
+            nonlocal attempt
+            attempt = None
+            if email.step(self._tools.clock()) is Step.START:
+                email.suppress(rules, self._stamp(email))  # nobody may be left
+            if email.step(self._tools.clock()) is Step.START:
+                attempt = self._begin(email, turn)
 
-        email, position = await self._decide(email_id, ask, known)
-        if step is Step.START:
-            await self._call(email, position, still_ours)
-        elif step is Step.SETTLE:
-            await self._settle(email)
+        try:
+            email, position = await self._decide(known[0].id, ask, known)
+            if attempt is not None:
+                await self._call(email, attempt, position, still_ours)
+                return None
+        finally:
+            if isinstance(turn, Choice):
+                await self._give_back(known[0].id)
+        return self._held(email, turn) if isinstance(turn, _Wait) else None
+
+    async def _turn(self, email: Email) -> Choice | _Wait:
+        """The first provider that has room for this email, or what to wait for."""
+        now = self._tools.clock()
+        plan = self._tools.router.plan(email, self._tools.states.of, now)
+        lane = f"route:{plan.route}"
+        if plan.rule:
+            return _Wait(plan.until, lane, rule=plan.rule)
+        later = [plan.until] if plan.until else []
+        for choice in plan.choices:
+            refusal = await self._take(email, choice, now)
+            if refusal is None:
+                return choice
+            kind = refusal.key.partition(":")[0]
+            if kind in _RULES:
+                return _Wait(refusal.until, refusal.key, rule=_RULES[kind])
+            later.append(refusal.until)
+            if refusal.until - now <= _PATIENCE:
+                break
+        return _Wait(min(later, default=None), lane, plan.own)
+
+    async def _take(self, email: Email, choice: Choice, now: datetime) -> Refusal | None:
+        wants = self._tools.quotas.wants(email, choice)
+        if not wants:
+            return None
+        until = now + self._tools.lease
+        return await self._persist(lambda: self._tools.limits.take(email.id, wants, now, until))
+
+    async def _give_back(self, email_id: UUID) -> None:
+        try:
+            await self._tools.limits.give_back(email_id)
+        except StoreUnavailable:
+            _log.warning("The store is unavailable; the room of email %s at its provider frees itself.", email_id)
+
+    def _begin(self, email: Email, turn: Choice | _Wait) -> int | None:
+        stamp = self._stamp(email)
+        if isinstance(turn, Choice):
+            separate = self._tools.providers[turn.provider].separate
+            return email.start_delivery(
+                *(turn.provider, turn.reason, self._tools.lease, stamp),
+                separate=separate,
+                concessions=turn.concessions,
+            )
+        if turn.until is None:
+            email.give_up("retries_exhausted", stamp)
+        elif turn.rule or stamp.now >= email.give_up_at:
+            email.put_off(turn.rule or "no_provider", turn.until, stamp)
+        elif turn.own and turn.until - stamp.now >= _WORTH_RECORDING:
+            email.put_off("no_provider", turn.until, stamp)
+        return None
+
+    def _held(self, email: Email, turn: _Wait) -> Held | None:
+        if turn.until is None or (turn.rule and turn.lane.startswith("route:")):
+            return None
+        return Held(None if turn.own else turn.lane, turn.until)
+
+    def _doubt(self, email: Email) -> None:
+        if email.step(self._tools.clock()) is Step.DOUBT:
+            email.doubt(self._stamp(email))
 
     async def _decide(
         self, email_id: UUID, ask: Callable[[Email], None], known: tuple[Email, int]
@@ -85,8 +191,6 @@ class Delivery:
 
     async def _rules(self, email: Email) -> Mapping[UUID, str]:
         """The rules by which outstanding recipients must not be sent to. Asked anew before each attempt."""
-        if email.step(self._tools.clock()) is not Step.START:
-            return {}
         outstanding = set(email.standing.outstanding)
         people = {r.id: r.address for r in email.queued.recipients if r.id in outstanding}
         suppressions = self._tools.suppressions
@@ -95,29 +199,31 @@ class Delivery:
         )
         return {id: rules[address] for id, address in people.items() if address in rules}
 
-    def _decide_without_calling(self, email: Email, step: Step) -> None:
-        stamp = self._stamp(email)
-        match step:
-            case Step.START:
-                route = self._tools.router.choose(email)
-                separate = self._tools.providers[route.provider].separate
-                email.start_delivery(route.provider, route.reason, self._tools.lease, stamp, separate=separate)
-            case Step.EXPIRE:
-                email.expire(stamp)
-            case Step.DOUBT:
-                email.doubt(stamp)
-            case Step.SETTLE | Step.NOTHING:
-                pass
-
-    async def _call(self, email: Email, position: int, still_ours: Callable[[], bool]) -> None:
-        started = email.attempts[email.standing.attempt]
+    async def _call(self, email: Email, attempt: int, position: int, still_ours: Callable[[], bool]) -> None:
+        started = email.attempts[attempt]
         answer = await self._answer(email, started, still_ours)
         known: list[tuple[Email, int]] = [(email, position)]  # good for one try; after an outage we look again
 
         def ask(email: Email) -> None:
-            email.conclude(started.attempt, answer, self._stamp(email, started.event_id), chance=self._tools.chance())
+            stamp = self._stamp(email, started.event_id)
+            elsewhere = self._elsewhere(email, started, stamp.now)
+            email.conclude(attempt, answer, stamp, chance=self._tools.chance(), elsewhere=elsewhere)
 
         await self._persist(lambda: decide(self._tools.ledger, email.id, ask, known=known.pop() if known else None))
+        await self._learn(started.provider, answer)
+
+    def _elsewhere(self, email: Email, started: EmailDeliveryStarted, now: datetime) -> datetime | None:
+        return self._tools.router.elsewhere(email, started.provider, self._tools.states.of, now)
+
+    async def _learn(self, provider: str, answer: Answer) -> None:
+        """What the answer says about the provider, for all the other emails."""
+        if answer.pause:
+            try:
+                await self._tools.limits.pause(f"provider:{provider}", self._tools.clock() + answer.pause)
+            except StoreUnavailable:
+                _log.warning("The store is unavailable; that %s wants a pause was not kept.", provider)
+        if answer.reason not in _OURS:
+            await self._tools.states.observe(provider, answer)
 
     async def _answer(self, email: Email, started: EmailDeliveryStarted, still_ours: Callable[[], bool]) -> Answer:
         provider = self._tools.providers[started.provider]
@@ -144,7 +250,11 @@ class Delivery:
             lambda: decide(
                 self._tools.ledger,
                 email.id,
-                lambda email: email.settle(found, self._stamp(email, started.event_id)),
+                lambda email: email.settle(
+                    found,
+                    self._stamp(email, started.event_id),
+                    elsewhere=self._elsewhere(email, started, self._tools.clock()),
+                ),
             )
         )
 

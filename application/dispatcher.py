@@ -3,19 +3,21 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from application.errors import StoreUnavailable
-from application.ports import Claim, Clock, DispatchQueue
+from application.lanes import Held, Lanes
+from application.ports import Claim, Clock, DispatchQueue, Limits, Wanted
 from application.surprises import log_surprise
 from application.waiting import first
+from domain.events import Priority
 
 _log = logging.getLogger(__name__)
 
-Deliver = Callable[[UUID, Callable[[], bool]], Awaitable[None]]
+Deliver = Callable[[UUID, Callable[[], bool]], Awaitable[Held | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,26 @@ class Pace:
 
 
 class Dispatcher:
-    """One worker. Any number may run against one queue; leases keep them apart."""
+    """One worker for some priorities. Any number may run against one queue; leases keep them apart."""
 
-    def __init__(self, worker: str, queue: DispatchQueue, deliver: Deliver, clock: Clock, pace: Pace) -> None:
+    def __init__(
+        self,
+        worker: str,
+        queue: DispatchQueue,
+        limits: Limits,
+        deliver: Deliver,
+        clock: Clock,
+        pace: Pace,
+        priorities: Sequence[Priority] = tuple(Priority),
+    ) -> None:
         self._worker = worker
         self._queue = queue
+        self._limits = limits
         self._deliver = deliver
         self._clock = clock
         self._pace = pace
+        self._priorities = priorities
+        self._lanes = Lanes()
         self._room = asyncio.Event()
         self._enough = max(1, pace.concurrency // 2)
         self._in_flight: dict[UUID, asyncio.Task[None]] = {}
@@ -61,7 +75,7 @@ class Dispatcher:
             return
         asked_at = time.monotonic()
         try:
-            claims = await self._queue.claim(self._worker, free, self._pace.lease, self._clock())
+            claims = await self._queue.claim(self._wanted(free), self._clock())
         except StoreUnavailable:
             claims = []
         for claim in claims:
@@ -69,14 +83,23 @@ class Dispatcher:
         if len(claims) < free:
             await self._wait(stop)
 
+    def _wanted(self, limit: int) -> Wanted:
+        now = self._clock()
+        room = lambda lane, tenant: self._lanes.room(lane, tenant, now)  # noqa: E731
+        return Wanted(self._worker, limit, self._pace.lease, self._priorities, room)
+
     def _begin(self, claim: Claim, asked_at: float) -> None:
         self._held_until[claim.email_id] = asked_at + self._pace.lease.total_seconds()
-        task = asyncio.create_task(self._one(claim.email_id))
-        self._in_flight[claim.email_id] = task
+        self._in_flight[claim.email_id] = asyncio.create_task(self._one(claim))
 
-    async def _one(self, email_id: UUID) -> None:
+    async def _one(self, claim: Claim) -> None:
+        email_id = claim.email_id
         try:
-            await self._deliver(email_id, lambda: time.monotonic() < self._held_until[email_id])
+            held = await self._deliver(email_id, lambda: time.monotonic() < self._held_until[email_id])
+            if held is None:
+                self._lanes.went(claim.lane, claim.tenant)
+            else:
+                await self._hold(email_id, held)
         except Exception as error:  # noqa: BLE001 - one email must not end the worker; its lease runs out, then it is due
             log_surprise(_log, f"dealing with email {email_id}", error)
         finally:
@@ -84,14 +107,30 @@ class Dispatcher:
             if self._pace.concurrency - len(self._in_flight) >= self._enough:
                 self._room.set()
 
-    async def _wait(self, stop: asyncio.Event) -> None:
-        """Until the queue changes, something comes due, the poll is up, or we are to stop."""
-        timeout = self._pace.poll.total_seconds()
+    async def _hold(self, email_id: UUID, held: Held) -> None:
+        """Leave it in the queue, in the lane of what it waits for, and that lane alone until it opens."""
+        if held.lane:
+            self._lanes.held(held.lane, held.until, self._clock())
+        tagged = held.lane or ""
+        waits = tagged.startswith("route:")  # as due as before: when the lane opens, the oldest go first
         try:
-            if due := await self._queue.next_due(self._clock()):
-                timeout = min(timeout, max(0.0, (due - self._clock()).total_seconds()))
+            await self._queue.put_back(
+                self._worker, [email_id], "" if tagged.startswith("tenant:") else tagged, None if waits else held.until
+            )
+        except StoreUnavailable:
+            _log.warning("The store is unavailable; the claim on email %s ends by itself.", email_id)
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        """Until the queue changes, something comes due, a lane opens, the poll is up, or we are to stop."""
+        timeout = self._pace.poll.total_seconds()
+        due = self._lanes.next_opening(self._clock())
+        try:
+            next_due = await self._queue.next_due(self._clock(), self._priorities)
+            due = min(filter(None, (due, next_due)), default=None)
         except StoreUnavailable:
             pass
+        if due is not None:
+            timeout = min(timeout, max(0.0, (due - self._clock()).total_seconds()))
         await first(self._queue.wait(timeout), stop.wait())
 
     async def _drain(self) -> None:
@@ -109,7 +148,9 @@ class Dispatcher:
             if not held:
                 continue
             try:
-                extended = await self._queue.extend(self._worker, held, self._clock() + self._pace.lease)
+                until = self._clock() + self._pace.lease
+                extended = await self._queue.extend(self._worker, held, until)
+                await self._limits.keep(extended, until)
             except StoreUnavailable:
                 continue
             for email_id in extended:

@@ -12,10 +12,11 @@ from application.ports import Clock, Ledger, Recorded
 from application.suppressions import Suppressions
 from domain import events as e
 from domain.address import address_key
+from domain.catalogue import EVENTS
 from domain.suppression import EVERYTHING, Entry, Suppression
 
 OURSELVES = "postledger"  # the provider of a report that our own list caused
-TOPICS = tuple(cls.TYPE for cls in e.EVENTS if issubclass(cls, e.RecipientEvent))  # any of them may be a correction
+TOPICS = tuple(cls.TYPE for cls in EVENTS if issubclass(cls, e.RecipientEvent))  # any of them may be a correction
 
 _UNSUBSCRIBE = "unsubscribe"
 

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from domain.answer import Answer
 from domain.content import Content
-from domain.events import AttachmentRef, EmailDeliveryStarted, EmailQueued, Event, Recipient
+from domain.events import AttachmentRef, EmailDeliveryStarted, EmailQueued, Event, Priority, Recipient
 from domain.feedback import Feedback
+from domain.provider_state import ProviderState
 
 Clock = Callable[[], datetime]  # an aware UTC datetime
 Chance = Callable[[], float]  # a number in [0, 1)
@@ -206,33 +207,111 @@ class SuppressionSource(Protocol):
         ...
 
 
+Room = Callable[[str, str], int]  # lane and tenant -> how many more emails of these may be claimed; 0 closes them
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a worker asks the dispatch queue for."""
+
+    worker: str
+    limit: int
+    lease: timedelta
+    priorities: Sequence[Priority]
+    room: Room
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A row of the dispatch queue that this worker alone may act on until `until`."""
 
     email_id: UUID
     until: datetime
+    tenant: str
+    lane: str = ""  # what it had to wait for when somebody last looked at it
 
 
 class DispatchQueue(Protocol):
     """The emails that are due, shared by all workers through leases."""
 
-    async def claim(self, worker: str, limit: int, lease: timedelta, now: datetime) -> list[Claim]:
-        """Take up to `limit` due emails nobody holds, by priority, then by due time."""
+    async def claim(self, wanted: Wanted, now: datetime) -> list[Claim]:
+        """Take due emails nobody holds: by priority, then from every tenant its share, then by due time."""
         ...
 
     async def extend(self, worker: str, email_ids: Sequence[UUID], until: datetime) -> list[UUID]:
         """Keep holding these while a slow provider answers; returns those that still were this worker's."""
         ...
 
-    async def release(self, worker: str, email_ids: Sequence[UUID]) -> None:
-        """Give these back at once (a graceful stop, or nothing to do)."""
+    async def put_back(self, worker: str, email_ids: Sequence[UUID], lane: str, until: datetime | None = None) -> None:
+        """Give these back into the lane of what they have to wait for: as due as before, or not before `until`."""
         ...
 
-    async def next_due(self, now: datetime) -> datetime | None:
-        """When the next row that nobody holds comes due; None when there is none."""
+    async def next_due(self, now: datetime, priorities: Sequence[Priority]) -> datetime | None:
+        """When after `now` the next row comes due, or the claim on one ends; None when there is none."""
         ...
 
     async def wait(self, timeout: float) -> None:
         """Return when the queue may have changed, or after `timeout` seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in any `period`."""
+
+    count: int
+    period: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A share of something limited, by a rate, or by how many may be under way at once."""
+
+    key: str  # `provider:main`, `tenant:shop`, `domain:gmail.com`
+    amount: int = 1
+    rate: Rate | None = None
+    slots: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Which limit stands in the way, and when asking again is worth while."""
+
+    key: str
+    until: datetime
+
+
+class Limits(Protocol):
+    """What all processes use up together. Raises StoreUnavailable."""
+
+    async def take(self, holder: UUID, wants: Sequence[Want], now: datetime, until: datetime) -> Refusal | None:
+        """Use up all of it, or nothing, naming what stands in the way.
+
+        Slots are the holder's until it gives them back, or until `until`. A holder that asks again for a slot it has,
+        has it.
+        """
+        ...
+
+    async def give_back(self, holder: UUID) -> None:
+        """The holder's slots are free. What a rate counted stays counted."""
+        ...
+
+    async def keep(self, holders: Sequence[UUID], until: datetime) -> None:
+        """These go on holding their slots."""
+        ...
+
+    async def pause(self, key: str, until: datetime) -> None:
+        """Refuse everybody this key before then: the provider asked for it. Never shortens a longer pause."""
+        ...
+
+
+class ProviderStates(Protocol):
+    """How the providers stand, as far as this process knows: at most about a second behind."""
+
+    def of(self, provider: str) -> ProviderState:
+        """A provider nobody ever said anything about is well."""
+        ...
+
+    async def observe(self, provider: str, answer: Answer) -> None:
+        """A send call was answered. Records it when the provider thereby breaks down or recovers. Never raises."""
         ...

@@ -37,6 +37,9 @@ class Answer:
     again. `reports` are final words about single recipients that came in the same answer, refusals among them.
     `error_class` says why it did not work for the put-off, or for all when nothing was taken; UNKNOWN means in doubt:
     for those in `doubtful`, or when it names none for all of whom nothing else is said.
+
+    `pause` is how long the provider wants no more calls at all, however this one ended. `about_message` says that the
+    trouble is this message's, or a recipient's, so that it tells nothing of how the provider is doing.
     """
 
     messages: tuple[e.ProviderMessage, ...] = ()
@@ -47,6 +50,8 @@ class Answer:
     reason: str | None = None
     words: str = field(default="", repr=False)
     retry_after: timedelta | None = None
+    pause: timedelta | None = None
+    about_message: bool = False
 
     @property
     def in_doubt(self) -> bool:

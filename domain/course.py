@@ -31,6 +31,8 @@ class Course:
         self.doubted: dict[int, set[UUID]] = {}  # by attempt: of whom that was in doubt
         self.requeues = 0
         self.attempts_before = 0  # attempts made before the last requeue
+        self.not_before: dict[str, datetime] = {}  # by provider: when it is worth asking again
+        self.chosen: str | None = None  # the provider that an operator wants, since the last requeue
         self.history: list[e.Event] = []
         self.reported: dict[Identity, e.RecipientEvent] = {}  # those that still count
         self.corrected: set[UUID] = set()  # ids of events that do not count any more
@@ -61,6 +63,10 @@ class Course:
             follow(self, event)
         elif isinstance(event, e.RecipientEvent):
             self._was_reported(event)
+
+    def attempts_with(self, provider: str) -> int:
+        """How many attempts this provider has had since the email was last requeued."""
+        return sum(a.provider == provider and a.attempt > self.attempts_before for a in self.attempts.values())
 
     def in_doubt_for(self, attempt: int) -> tuple[UUID, ...]:
         """Of whom it is not known whether the provider took this attempt."""
@@ -98,6 +104,7 @@ def _was_requeued(email: Course, event: e.EmailRequeued) -> None:
     email.expires_at = None  # whoever sends it again wants it sent
     email.attempts_before = email.standing.attempt
     email.due_since = event.occurred_at
+    email.not_before, email.chosen = {}, event.provider
     email.wait_until(event.occurred_at)
 
 
@@ -108,6 +115,8 @@ def _was_started(email: Course, event: e.EmailDeliveryStarted) -> None:
 
 
 def _was_put_off(email: Course, event: e.EmailDeliveryDeferred) -> None:
+    if event.provider is not None:
+        email.not_before[event.provider] = event.again_at or event.retry_at
     email.wait_until(event.retry_at)
 
 

@@ -1,5 +1,6 @@
 """Delivery policy: when to try again, when to give up, what to do in doubt. Time and chance come in as arguments."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,11 +21,22 @@ class ErrorClass(StrEnum):
     TRANSIENT = "transient"  # come back with backoff
     CONFIG = "config"  # credentials, domain, account: the same message may work once an operator has mended it
     CONFLICT = "conflict"  # our token was used with another body: a bug on our side
+    HELD = "held"  # nobody was asked: a rule of ours forbids it now
     UNKNOWN = "unknown"  # the provider may or may not have taken it
 
 
 HOPELESS = frozenset({ErrorClass.PERMANENT, ErrorClass.SUPPRESSED, ErrorClass.CONFLICT})
+MOVES_ON = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.QUOTA, ErrorClass.TRANSIENT, ErrorClass.CONFIG})
 _SLOWER = {ErrorClass.QUOTA: timedelta(hours=1), ErrorClass.CONFIG: timedelta(minutes=5)}
+
+
+class RetryPlan(BaseModel):
+    """How long to wait before the same provider is asked again: doubling from `first`, never above `longest`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: timedelta = Field(gt=timedelta(0))
+    longest: timedelta = Field(gt=timedelta(0))
 
 
 class DeliveryPolicy(BaseModel):
@@ -36,7 +48,7 @@ class DeliveryPolicy(BaseModel):
         default="at_least_once",
         description="When a provider's answer was lost and no evidence came: send again, or wait for an operator.",
     )
-    max_attempts: int = Field(default=12, ge=1, le=100, description="Attempts before giving up.")
+    max_attempts: int = Field(default=12, ge=1, le=100, description="Attempts with one provider before giving it up.")
     give_up_after: timedelta = Field(
         default=timedelta(hours=72),
         gt=timedelta(0),
@@ -51,6 +63,7 @@ class DeliveryPolicy(BaseModel):
     )
     first_retry: timedelta = Field(default=timedelta(minutes=1), gt=timedelta(0))
     longest_retry: timedelta = Field(default=timedelta(hours=4), gt=timedelta(0))
+    retries: Mapping[ErrorClass, RetryPlan] = Field(default={}, description="Other waits after some kinds of trouble.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,7 @@ class Trouble:
     """What is known when an attempt did not work."""
 
     error_class: ErrorClass
-    attempts: int  # made so far, this one included
+    attempts: int  # made with this provider so far, this one included
     due_since: datetime  # when delivery could first have begun
     expires_at: datetime | None
     retry_after: timedelta | None = None  # the provider's own hint
@@ -90,6 +103,21 @@ def after_trouble(policy: DeliveryPolicy, trouble: Trouble, now: datetime, chanc
         return GiveUp("retries_exhausted")
     wait = backoff(policy, trouble.error_class, trouble.attempts) * (0.5 + chance / 2)
     at = now + max(wait, trouble.retry_after or timedelta(0))
+    return in_time(policy, trouble, at)
+
+
+def elsewhere_after(
+    policy: DeliveryPolicy, trouble: Trouble, here: RetryAt | GiveUp, elsewhere: datetime
+) -> RetryAt | GiveUp:
+    """What follows when another provider may take the email from `elsewhere` on: whichever of the two comes first."""
+    if trouble.error_class not in MOVES_ON:
+        return here
+    at = min(elsewhere, here.at) if isinstance(here, RetryAt) else elsewhere
+    return in_time(policy, trouble, at)
+
+
+def in_time(policy: DeliveryPolicy, trouble: Trouble, at: datetime) -> RetryAt | GiveUp:
+    """Whether there still is a point in trying then."""
     if trouble.expires_at and at >= trouble.expires_at:
         return GiveUp("expired")
     if at >= trouble.due_since + policy.give_up_after:
@@ -98,7 +126,9 @@ def after_trouble(policy: DeliveryPolicy, trouble: Trouble, now: datetime, chanc
 
 
 def backoff(policy: DeliveryPolicy, error_class: ErrorClass, attempts: int) -> timedelta:
-    """The longest wait after so many attempts: doubling from `first_retry`, never above `longest_retry`."""
-    first = max(policy.first_retry, _SLOWER.get(error_class, timedelta(0)))
-    doubled = first * (1 << min(attempts - 1, 20))
-    return max(first, min(doubled, policy.longest_retry))
+    """The longest wait after so many attempts: doubling from the plan's `first`, never above its `longest`."""
+    plan = policy.retries.get(error_class) or RetryPlan(
+        first=max(policy.first_retry, _SLOWER.get(error_class, timedelta(0))), longest=policy.longest_retry
+    )
+    doubled = plan.first * (1 << min(attempts - 1, 20))
+    return max(plan.first, min(doubled, plan.longest))

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
 from domain import events as e
 from domain.answer import Answer, RecipientReport
-from domain.delivery import ErrorClass, GiveUp, Trouble, after_trouble
+from domain.delivery import ErrorClass, GiveUp, RetryAt, Trouble, after_trouble, elsewhere_after
 from domain.draft import Draft
 from domain.errors import NotAllowedInThisState
 from domain.listening import WAITING, Listening
@@ -18,6 +18,7 @@ from domain.status import EmailStatus
 
 _REQUEUEABLE = frozenset(
     {EmailStatus.FAILED, EmailStatus.BOUNCED, EmailStatus.PARTIALLY_DELIVERED, EmailStatus.SUPPRESSED}
+    | {EmailStatus.EXPIRED}
 )
 
 
@@ -106,11 +107,14 @@ class Email(Listening):
         self._require(self.status in WAITING and not self.standing.handed_over, "cancelled")
         self._record(e.EmailCancelled, stamp)
 
-    def requeue(self, reason: str, stamp: e.Stamp, priority: e.Priority | None = None) -> None:
-        """Send again to those who have not got it."""
+    def requeue(
+        self, reason: str, stamp: e.Stamp, priority: e.Priority | None = None, provider: str | None = None
+    ) -> None:
+        """Send again to those who have not got it, by the usual route or through one provider."""
         again = self.standing.undelivered
         self._require(self.status in _REQUEUEABLE and bool(again), "sent again")
-        self._record(e.EmailRequeued, stamp, recipients=again, priority=priority or self.queued.priority, reason=reason)
+        urgency = priority or self.queued.priority
+        self._record(e.EmailRequeued, stamp, recipients=again, priority=urgency, reason=reason, provider=provider)
 
     def resolve(self, resolution: e.Resolution, reason: str, stamp: e.Stamp) -> None:
         """An operator settles an attempt in doubt."""
@@ -138,12 +142,48 @@ class Email(Listening):
                 reason="suppressed",
             )
 
+    @property
+    def give_up_at(self) -> datetime:
+        """From then on there is no point in waiting any longer."""
+        return (self.due_since or self.queued.occurred_at) + self.queued.policy.give_up_after
+
+    def put_off(self, reason: str, until: datetime, stamp: e.Stamp) -> None:
+        """No provider may be asked before `until`, by a rule of ours; nor after `give_up_at`, which ends the email."""
+        self._require(self.status in WAITING, "put off")
+        if stamp.now >= self.give_up_at:
+            self.give_up("too_old", stamp)
+            return
+        self._record(
+            e.EmailDeliveryDeferred,
+            stamp,
+            attempt=self.standing.attempt,
+            provider=None,
+            recipients=self.standing.outstanding,
+            error_class=ErrorClass.HELD,
+            reason=reason,
+            retry_at=min(until, self.give_up_at),
+        )
+
+    def give_up(self, reason: str, stamp: e.Stamp) -> None:
+        """There is nobody left to ask, or no time."""
+        self._require(self.status in WAITING, "given up")
+        facts = {"attempt": self.standing.attempt, "provider": None, "error_class": ErrorClass.HELD}
+        self._record(e.EmailDeliveryFailed, stamp, **facts, reason=reason)
+
     def start_delivery(
-        self, provider: str, route: str, lease: timedelta, stamp: e.Stamp, *, separate: bool = False
+        self,
+        provider: str,
+        route: str,
+        lease: timedelta,
+        stamp: e.Stamp,
+        *,
+        separate: bool = False,
+        concessions: tuple[str, ...] = (),
     ) -> int:
         """Record the intent to call a provider for all who are outstanding. Returns the attempt's number.
 
-        `separate` says that each recipient gets a call of its own.
+        `route` says why this provider, `separate` that each recipient gets a call of its own, `concessions` what this
+        route gives up of the message.
         """
         self._require(self.status in WAITING, "started")
         attempt = self.standing.attempt + 1
@@ -157,23 +197,29 @@ class Email(Listening):
             separate=separate,
             recipients=self.standing.outstanding,
             deadline=stamp.now + lease,
+            concessions=concessions,
         )
         return attempt
 
-    def conclude(self, attempt: int, answer: Answer, stamp: e.Stamp, *, chance: float) -> None:
-        """Record what came of an attempt, in time or late (after others had to assume the worst)."""
+    def conclude(
+        self, attempt: int, answer: Answer, stamp: e.Stamp, *, chance: float, elsewhere: datetime | None = None
+    ) -> None:
+        """Record what came of an attempt, in time or late (after others had to assume the worst).
+
+        `elsewhere` is when another provider may take it; None where there is no other.
+        """
         started = self.attempts[attempt]
         is_open = self.standing.open_attempt == attempt
         news = tuple(m for m in answer.messages if m.recipient_id not in self.accepted[attempt])
         if is_open and not self.standing.in_doubt:
-            self._take(started, answer, stamp, chance)
+            self._take(started, answer, stamp, chance, elsewhere)
         elif news:
             self.report_all(answer.reports, stamp)
             doubtful = answer.doubtful if answer.doubtful or not answer.in_doubt else self.in_doubt_for(attempt)
             self._resolve(started, e.Resolution.ACCEPTED, "late_answer", stamp, messages=news, doubtful=doubtful)
         elif is_open and not answer.in_doubt and not answer.messages:
             self._resolve(started, e.Resolution.NOT_ACCEPTED, "late_answer", stamp)
-            self._take(started, answer, stamp, chance)
+            self._take(started, answer, stamp, chance, elsewhere)
 
     def doubt(self, stamp: e.Stamp) -> None:
         """The intent's deadline passed and nobody recorded an outcome: the worker is gone, or stuck."""
@@ -181,7 +227,7 @@ class Email(Listening):
             self._doubt(self._open(), "worker_lost", stamp, self._open().recipients)
             self.recall(self._open(), stamp)
 
-    def settle(self, found: Answer | None, stamp: e.Stamp) -> None:
+    def settle(self, found: Answer | None, stamp: e.Stamp, *, elsewhere: datetime | None = None) -> None:
         """The window is over: settle by what the provider's look-up `found`, or else by the email's policy.
 
         `found` None means there is no evidence; an answer that took nobody means the provider knows it has nothing.
@@ -194,12 +240,12 @@ class Email(Listening):
             self._resolve(started, e.Resolution.ACCEPTED, "look_up", stamp, messages=found.messages)
         elif found is not None:
             self._resolve(started, e.Resolution.NOT_ACCEPTED, "look_up", stamp)
-            self._give_up_if_hopeless(started, stamp)
+            self._give_up_if_hopeless(started, stamp, elsewhere)
         elif self.queued.policy.in_doubt == "at_most_once":
             self._doubt(started, "no_evidence", stamp, self.in_doubt_for(started.attempt), park=True)
         else:
             self._resolve(started, e.Resolution.PRESUMED_LOST, "policy", stamp)
-            self._give_up_if_hopeless(started, stamp)
+            self._give_up_if_hopeless(started, stamp, elsewhere)
 
     def expire(self, stamp: e.Stamp) -> None:
         if self.status in WAITING and self._expired(stamp.now):
@@ -207,13 +253,24 @@ class Email(Listening):
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _take(self, started: e.EmailDeliveryStarted, answer: Answer, stamp: e.Stamp, chance: float) -> None:
+    def _take(
+        self,
+        started: e.EmailDeliveryStarted,
+        answer: Answer,
+        stamp: e.Stamp,
+        chance: float,
+        elsewhere: datetime | None,
+    ) -> None:
         self.report_all(map(self._about_this_time, answer.reports), stamp)
         taken = {message.recipient_id for message in answer.messages}
         refused = answer.refused()
         rest = tuple(r for r in started.recipients if r not in taken and r not in refused)
         in_doubt = answer.in_doubt and bool(rest)
-        verdict = self._after(answer, stamp.now, chance) if rest else GiveUp("rejected")
+        trouble = self._trouble(started, answer, stamp.now)
+        here = after_trouble(self.queued.policy, trouble, stamp.now, chance) if rest else GiveUp("rejected")
+        verdict = here
+        if rest and elsewhere is not None:
+            verdict = elsewhere_after(self.queued.policy, trouble, here, max(elsewhere, stamp.now))
         if answer.messages:
             self._record(
                 e.EmailDispatched,
@@ -241,6 +298,7 @@ class Email(Listening):
                 error_class=error_class,
                 reason=answer.reason,
                 retry_at=verdict.at,
+                again_at=here.at if isinstance(here, RetryAt) else self.give_up_at,
             )
         elif verdict.reason == "expired" and rest:
             self._record(e.EmailExpired, stamp, expires_at=self.expires_at)
@@ -256,22 +314,26 @@ class Email(Listening):
             return report
         return replace(report, provider_at=recipient.since)
 
-    def _after(self, answer: Answer, now: datetime, chance: float) -> Any:
-        trouble = Trouble(
+    def _trouble(self, started: e.EmailDeliveryStarted, answer: Answer, now: datetime) -> Trouble:
+        return Trouble(
             error_class=answer.error_class or ErrorClass.TRANSIENT,
-            attempts=self.standing.attempt - self.attempts_before,
+            attempts=self.attempts_with(started.provider),
             due_since=self.due_since or now,
             expires_at=self.expires_at,
             retry_after=answer.retry_after,
         )
-        return after_trouble(self.queued.policy, trouble, now, chance)
 
-    def _give_up_if_hopeless(self, started: e.EmailDeliveryStarted, stamp: e.Stamp) -> None:
+    def _give_up_if_hopeless(self, started: e.EmailDeliveryStarted, stamp: e.Stamp, elsewhere: datetime | None) -> None:
         if not self.standing.outstanding:
             return
         if self._expired(stamp.now):
             self._record(e.EmailExpired, stamp, expires_at=self.expires_at)
-        elif isinstance(verdict := self._after(Answer(), stamp.now, 0.0), GiveUp) and verdict.reason != "expired":
+            return
+        trouble = self._trouble(started, Answer(), stamp.now)
+        verdict = after_trouble(self.queued.policy, trouble, stamp.now, 0.0)
+        if elsewhere is not None:
+            verdict = elsewhere_after(self.queued.policy, trouble, verdict, max(elsewhere, stamp.now))
+        if isinstance(verdict, GiveUp) and verdict.reason != "expired":
             self._record(
                 e.EmailDeliveryFailed,
                 stamp,

@@ -121,6 +121,7 @@ class EmailQueued(Event):
     """Accepted: from now on this email will reach an end that can be looked up."""
 
     TYPE = "email.queued"
+    VERSION = 2
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -162,7 +163,7 @@ class EmailDeliveryStarted(Event):
     """The intent to call a provider, committed before the call."""
 
     TYPE = "email.delivery_started"
-    VERSION = 2
+    VERSION = 3
     attempt: int
     provider: str
     token: str  # our idempotency token; the same for every attempt of one email
@@ -170,6 +171,7 @@ class EmailDeliveryStarted(Event):
     separate: bool = False  # whether each recipient has a call of its own, which may fail alone
     recipients: tuple[UUID, ...]
     deadline: AwareDatetime  # without an outcome by then, the attempt is in doubt
+    concessions: tuple[str, ...] = ()  # what this route gives up of the message: `text_only`, `no_tracking` …
 
 
 class EmailDispatched(Event):
@@ -185,16 +187,18 @@ class EmailDispatched(Event):
 
 
 class EmailDeliveryDeferred(Event):
-    """This attempt did not work for these recipients; the next one is due at `retry_at`."""
+    """This attempt did not work for these recipients, or none could begin; the next one is due at `retry_at`."""
 
     TYPE = "email.delivery_deferred"
-    attempt: int
-    provider: str
+    VERSION = 2
+    attempt: int  # the latest
+    provider: str | None  # None: nobody was asked, for the reason given
     recipients: tuple[UUID, ...]
     error_class: ErrorClass
     reason: str | None = None
     words: ProviderWords = ""
-    retry_at: AwareDatetime
+    retry_at: AwareDatetime  # by whichever provider comes first
+    again_at: AwareDatetime | None = None  # when this provider is worth asking again; None: as `retry_at`, or never
 
 
 class EmailDeliveryFailed(Event):
@@ -246,9 +250,11 @@ class EmailRequeued(Event):
     """An operator sent it again to the recipients who have not got it."""
 
     TYPE = "email.requeued"
+    VERSION = 2
     recipients: tuple[UUID, ...]
     priority: Priority
     reason: PersonalStr
+    provider: str | None = None  # the one the operator chose
 
 
 class EmailContentPurged(Event):
@@ -404,32 +410,3 @@ class SuppressionRemoved(Event):
     source: str
     reason: PersonalStr = ""
     cause: UUID | None = None
-
-
-EVENTS: tuple[type[Event], ...] = (
-    EmailQueued,
-    EmailRescheduled,
-    EmailCancelled,
-    EmailExpired,
-    EmailDeliveryStarted,
-    EmailDispatched,
-    EmailDeliveryDeferred,
-    EmailDeliveryFailed,
-    EmailDeliveryUnconfirmed,
-    EmailDeliveryResolved,
-    EmailRequeued,
-    EmailContentPurged,
-    EmailRecipientDelivered,
-    EmailRecipientDeferred,
-    EmailRecipientDeliveryFailed,
-    EmailRecipientSuppressed,
-    EmailRecipientOpened,
-    EmailRecipientClicked,
-    EmailRecipientComplained,
-    EmailRecipientUnsubscribed,
-    EmailRecipientResubscribed,
-    EmailRecipientReportWithdrawn,
-    EmailFeedbackUnattributed,
-    SuppressionAdded,
-    SuppressionRemoved,
-)

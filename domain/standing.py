@@ -30,7 +30,7 @@ _RANK: Mapping[RecipientStatus, int] = {
 _SEVERITY = {status: place for place, status in enumerate(RecipientStatus)}
 _TERMINAL = 3
 _REACHED = frozenset({RecipientStatus.DELIVERED, RecipientStatus.COMPLAINED})
-_MISSED = frozenset({RecipientStatus.PENDING, RecipientStatus.FAILED, RecipientStatus.BOUNCED})
+_MISSED = frozenset({RecipientStatus.PENDING, RecipientStatus.FAILED, RecipientStatus.BOUNCED, RecipientStatus.EXPIRED})
 
 # What an email's status is called in Resend's API. Of a mixed end the bad news is told.
 _WORDS: Mapping[EmailStatus, str] = {

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from domain.catalogue import EVENTS
 from domain.errors import UnreadableEvent
-from domain.events import EVENTS, Event
+from domain.events import Event
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -16,7 +17,11 @@ def _grown(state: dict[str, Any]) -> dict[str, Any]:
 
 # (type, stored version) -> the step to the next version.
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    ("email.queued", 1): _grown,
     ("email.delivery_started", 1): _grown,
+    ("email.delivery_started", 2): _grown,
+    ("email.delivery_deferred", 1): _grown,
+    ("email.requeued", 1): _grown,
     ("email.delivery_resolved", 1): _grown,
     ("email.recipient_delivered", 1): _grown,
     ("email.recipient_deferred", 1): _grown,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy.engine import make_url
 
@@ -21,11 +22,15 @@ from application.dispatcher import Dispatcher, Pace
 from application.feedback import RecordFeedback
 from application.feeding import TOPICS, SuppressionFeeder
 from application.inbox import HookDoor, TranslateInbox
-from application.ports import BlobStore, EmailProvider, FeedbackSource
+from application.limits import Quotas
+from application.ports import BlobStore, EmailProvider, FeedbackSource, Limits, Refusal, Want
 from application.provider_lists import FollowProviderLists
-from application.routing import Router
+from application.routing import Route, RouteProvider, Router
 from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
+from domain.answer import Answer
+from domain.events import Priority
+from domain.provider_state import ProviderState
 from infrastructure.blobs.filesystem import FilesystemBlobs
 from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups
@@ -73,7 +78,7 @@ class System:
     blobs: BlobStore
     providers: Mapping[str, EmailProvider]
     runner: ProjectionRunner
-    dispatcher: Dispatcher
+    dispatchers: Sequence[Dispatcher]
     service: Service
     inbox: SqlInbox
     translate: TranslateInbox
@@ -105,11 +110,15 @@ def bootstrap(settings: Settings) -> System:
     blobs = _blobs(settings.blob_url.get_secret_value())
     providers = {name: _provider(name, url.get_secret_value()) for name, url in settings.providers.items()}
     runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now)
-    router, suppression_list = Router(list(providers)), Suppressions(ledger, now)
+    suppression_list = Suppressions(ledger, now)
+    router = Router([Route(providers=tuple(RouteProvider(name=name) for name in providers))])
+    limits, states = FreeLimits(), WellProviders()
     metrics = Metrics()
     measured = {name: Measured(provider, metrics) for name, provider in providers.items()}
-    tools = Tools(ledger, ledger, blobs, measured, router, suppression_list, now, random.random, settings.lease)
-    pace = Pace(settings.worker_concurrency, settings.lease, settings.poll, settings.drain)
+    tools = Tools(
+        *(ledger, ledger, blobs, measured, router, Quotas(), limits, states, suppression_list),
+        *(now, random.random, settings.lease),
+    )
     queue = SqlDispatchQueue(database, wakeups)
     inbox = SqlInbox(database, wakeups)
     sources = {name: provider for name, provider in providers.items() if isinstance(provider, FeedbackSource)}
@@ -131,12 +140,12 @@ def bootstrap(settings: Settings) -> System:
         ready=_readiness(ledger, runner),
         metrics=metrics,
     )
-    dispatcher = Dispatcher(_worker_name(), queue, Delivery(tools), now, pace)
+    dispatchers = list(_dispatchers(settings, queue, limits, Delivery(tools)))
     feeder = SuppressionFeeder(ledger, suppression_list, now)
     feeding = Follower("suppressions", TOPICS, feeder, ledger, database, now, key=_FEEDING)
     loops: list[Loop] = [translate.run, feeding.run, *_fetching(settings, sources, inbox, metrics)]
     return System(
-        *(settings, ledger, database, wakeups, blobs, providers, runner, dispatcher, service),
+        *(settings, ledger, database, wakeups, blobs, providers, runner, dispatchers, service),
         *(inbox, translate, suppression_list, feeding, loops),
     )
 
@@ -152,6 +161,45 @@ def tune_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
+
+
+def _dispatchers(
+    settings: Settings, queue: SqlDispatchQueue, limits: Limits, deliver: Delivery
+) -> Iterator[Dispatcher]:
+    """Two lanes: what is critical has places of its own, and never waits for one that other mail has."""
+    lanes = (
+        (settings.critical_concurrency, [Priority.CRITICAL]),
+        (settings.worker_concurrency, [Priority.NORMAL, Priority.BULK]),
+    )
+    for concurrency, priorities in lanes:
+        pace = Pace(concurrency, settings.lease, settings.poll, settings.drain)
+        yield Dispatcher(_worker_name(), queue, limits, deliver, now, pace, priorities)
+
+
+class FreeLimits:
+    """Nothing is limited."""
+
+    async def take(self, holder: UUID, wants: Sequence[Want], now: datetime, until: datetime) -> Refusal | None:
+        return None
+
+    async def give_back(self, holder: UUID) -> None:
+        pass
+
+    async def keep(self, holders: Sequence[UUID], until: datetime) -> None:
+        pass
+
+    async def pause(self, key: str, until: datetime) -> None:
+        pass
+
+
+class WellProviders:
+    """Every provider is always well."""
+
+    def of(self, provider: str) -> ProviderState:
+        return ProviderState(provider)
+
+    async def observe(self, provider: str, answer: Answer) -> None:
+        pass
 
 
 def _event_store(url: str, database: Database) -> EventStore:

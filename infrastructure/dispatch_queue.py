@@ -1,17 +1,33 @@
 """The dispatch queue that all workers share, on the table of the read model of the same name."""
 
+import random
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Connection, bindparam, func, or_, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    select,
+    union_all,
+    update,
+)
 
-from application.ports import Claim
+from application.ports import Claim, Wanted
+from domain.events import Priority
 from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups
-from projections.dispatch_queue import PRIORITIES, QUEUE
+from projections.dispatch_queue import HELD, PRIORITIES, QUEUE
 
 _c = QUEUE.c
+_OVERDUE = 10  # emails that expired while they waited in a lane, taken at once
 
 
 class SqlDispatchQueue:
@@ -21,60 +37,142 @@ class SqlDispatchQueue:
         self._database = database
         self._wakeups = wakeups
 
-    async def claim(self, worker: str, limit: int, lease: timedelta, now: datetime) -> list[Claim]:
-        return await self._database.tell(_claim, worker, limit, now + lease, now)
+    async def claim(self, wanted: Wanted, now: datetime) -> list[Claim]:
+        return await self._database.tell(_claim, wanted, now)
 
     async def extend(self, worker: str, email_ids: Sequence[UUID], until: datetime) -> list[UUID]:
-        return await self._database.tell(_set_lease, worker, email_ids, worker, until)
+        return await self._database.tell(_extend, worker, email_ids, until)
 
-    async def release(self, worker: str, email_ids: Sequence[UUID]) -> None:
-        await self._database.tell(_set_lease, worker, email_ids, None, None)
-        self._wakeups.projections.notify()
+    async def put_back(self, worker: str, email_ids: Sequence[UUID], lane: str, until: datetime | None = None) -> None:
+        await self._database.tell(_put_back, worker, email_ids, lane, until)
 
-    async def next_due(self, now: datetime) -> datetime | None:
-        return await self._database.ask(_next_due, now)
+    async def next_due(self, now: datetime, priorities: Sequence[Priority]) -> datetime | None:
+        return await self._database.ask(_next_due, now, priorities)
 
     async def wait(self, timeout: float) -> None:
         await self._wakeups.projections.wait(timeout)
 
 
-def _claim(connection: Connection, worker: str, limit: int, until: datetime, now: datetime) -> list[Claim]:
-    """One statement per priority, so that each is a short walk along the index however much is scheduled for later."""
+@dataclass(slots=True)
+class _Line:
+    """Those of one tenant that wait in one lane, and how many of them may be claimed."""
+
+    lane: str
+    tenant: str
+    room: int
+
+
+def _claim(connection: Connection, wanted: Wanted, now: datetime) -> list[Claim]:
+    """A few index look-ups per line, however many emails are in it, or scheduled for later."""
     claims: list[Claim] = []
-    for priority in PRIORITIES.values():
-        if left := limit - len(claims):
-            due = _due(priority, now, left)
-            taken = update(QUEUE).where(_c.email_id.in_(select(due.c.email_id)))
-            leased = taken.values(lease_owner=worker, lease_until=until).returning(_c.email_id, _c.due_at)
-            found = connection.execute(leased).all()
-            claims += [Claim(email_id, until) for email_id, _ in sorted(found, key=lambda row: (row[1], row[0]))]
+    for priority in wanted.priorities:
+        number = PRIORITIES[priority]
+        claims += _lease(connection, [_overdue(number, now)], wanted, now)
+        lines = _lines(connection, number, wanted, now)
+        while lines and (left := wanted.limit - len(claims)) > 0:
+            found = _take_turns(connection, number, lines, left, wanted, now)
+            claims += found
+            lines = _longer(lines, found, left)
     return claims
 
 
-def _due(priority: int, now: datetime, limit: int) -> CTE:
-    due = select(_c.email_id).where(_c.priority == priority, _c.due_at <= now, _free(now))
-    return due.order_by(_c.due_at).limit(limit).with_for_update(skip_locked=True).cte("due")
+def _lines(connection: Connection, priority: int, wanted: Wanted, now: datetime) -> list[_Line]:
+    """The lines in which somebody is due, in a random order: nobody is always the first."""
+    lines = []
+    for lane in _distinct(connection, _c.lane, _c.priority == priority):
+        here = (_c.priority == priority, _c.lane == lane)
+        for tenant in _distinct(connection, _c.tenant, *here):
+            room = wanted.room(lane, tenant)
+            due = select(_c.email_id).where(*here, _c.tenant == tenant, _c.claimable_at <= now).limit(1)
+            if room and connection.scalar(due) is not None:
+                lines.append(_Line(lane, tenant, room))
+    random.shuffle(lines)
+    return lines
 
 
-def _free(now: datetime) -> ColumnElement[bool]:
-    return or_(_c.lease_until.is_(None), _c.lease_until <= now)
+def _distinct(connection: Connection, column: ColumnElement[str], *where: ColumnElement[bool]) -> list[str]:
+    """A column's values by skipping from one to the next along the index, not by reading all rows."""
+    values = select(func.min(column).label("value")).where(*where).cte("value", recursive=True)
+    following = select(func.min(column)).where(*where, column > values.c.value).scalar_subquery()
+    values = values.union_all(select(following).where(values.c.value.is_not(None)))
+    return list(connection.scalars(select(values.c.value).where(values.c.value.is_not(None))))
 
 
-def _set_lease(
-    connection: Connection, worker: str, email_ids: Sequence[UUID], owner: str | None, until: datetime | None
-) -> list[UUID]:
-    """Change the leases that are this worker's, and return whose. Rows are locked in the order a fold locks them in."""
+def _take_turns(
+    connection: Connection, priority: int, lines: Sequence[_Line], limit: int, wanted: Wanted, now: datetime
+) -> list[Claim]:
+    """From each line its share, the longest due first."""
+    share = -(-limit // len(lines))
+    return _lease(connection, [_due(priority, line, min(share, line.room), now) for line in lines[:limit]], wanted, now)
+
+
+def _lease(connection: Connection, some: Sequence[Select[Any]], wanted: Wanted, now: datetime) -> list[Claim]:
+    due = union_all(*(select(each.subquery().c.email_id) for each in some)).cte("due")
+    taken = update(QUEUE).where(_c.email_id.in_(select(due.c.email_id)))
+    until = now + wanted.lease
+    leased = taken.values(lease_owner=wanted.worker, claimable_at=until)
+    found = connection.execute(leased.returning(_c.email_id, _c.due_at, _c.tenant, _c.lane)).all()
+    return _in_turn([(row.due_at, Claim(row.email_id, until, row.tenant, row.lane)) for row in found])
+
+
+def _due(priority: int, line: _Line, limit: int, now: datetime) -> Select[Any]:
+    where = (_c.priority == priority, _c.lane == line.lane, _c.tenant == line.tenant, _c.claimable_at <= now)
+    due = select(_c.email_id).where(*where).order_by(_c.claimable_at).limit(limit)
+    return due.with_for_update(skip_locked=True)
+
+
+def _overdue(priority: int, now: datetime) -> Select[Any]:
+    """What waits in a lane still expires in time."""
+    where = (HELD, _c.expires_at <= now, _c.priority == priority, _c.claimable_at <= now)
+    overdue = select(_c.email_id).where(*where).order_by(_c.expires_at).limit(_OVERDUE)
+    return overdue.with_for_update(skip_locked=True)
+
+
+def _in_turn(found: list[tuple[datetime, Claim]]) -> list[Claim]:
+    """Tenants by turns, each one's oldest first."""
+    places: defaultdict[str, int] = defaultdict(int)
+    turns: list[tuple[int, datetime, UUID, Claim]] = []
+    for due_at, claim in sorted(found, key=lambda each: (each[0], each[1].email_id)):
+        turns.append((places[claim.tenant], due_at, claim.email_id, claim))
+        places[claim.tenant] += 1
+    return [claim for *_, claim in sorted(turns, key=lambda turn: turn[:3])]
+
+
+def _longer(lines: Sequence[_Line], found: Sequence[Claim], limit: int) -> list[_Line]:
+    """The lines that may have more to give than their share was."""
+    share = -(-limit // len(lines))
+    counts = Counter((claim.lane, claim.tenant) for claim in found)
+    asked, waiting = lines[:limit], list(lines[limit:])
+    full = [line for line in asked if counts[line.lane, line.tenant] >= share and line.room > share]
+    return [*waiting, *(_Line(line.lane, line.tenant, line.room - share) for line in full)]
+
+
+def _mine(worker: str) -> CTE:
+    """Rows of this worker among `ids`, locked in the order in which a fold locks them."""
     mine = select(_c.email_id).where(_c.email_id.in_(bindparam("ids", expanding=True)), _c.lease_owner == worker)
-    locked = mine.order_by(_c.email_id).with_for_update().cte("locked")
-    change = (
-        update(QUEUE).where(_c.email_id.in_(select(locked.c.email_id))).values(lease_owner=owner, lease_until=until)
-    )
+    return mine.order_by(_c.email_id).with_for_update().cte("mine")
+
+
+def _extend(connection: Connection, worker: str, email_ids: Sequence[UUID], until: datetime) -> list[UUID]:
+    mine = _mine(worker)
+    change = update(QUEUE).where(_c.email_id.in_(select(mine.c.email_id))).values(claimable_at=until)
     return list(connection.scalars(change.returning(_c.email_id), {"ids": list(email_ids)}))
 
 
-def _next_due(connection: Connection, now: datetime) -> datetime | None:
+def _put_back(
+    connection: Connection, worker: str, email_ids: Sequence[UUID], lane: str, until: datetime | None
+) -> None:
+    mine = _mine(worker)
+    claimable = _c.due_at if until is None else until
+    change = update(QUEUE).where(_c.email_id.in_(select(mine.c.email_id)))
+    connection.execute(change.values(lease_owner=None, lane=lane, claimable_at=claimable), {"ids": list(email_ids)})
+
+
+def _next_due(connection: Connection, now: datetime, priorities: Sequence[Priority]) -> datetime | None:
     firsts = [
-        connection.scalar(select(func.min(_c.due_at)).where(_c.priority == priority, _free(now)))
-        for priority in PRIORITIES.values()
+        connection.scalar(
+            select(func.min(_c.claimable_at)).where(_c.priority == PRIORITIES[priority], _c.claimable_at > now)
+        )
+        for priority in priorities
     ]
     return min((first for first in firsts if first is not None), default=None)

@@ -63,7 +63,7 @@ async def _work(system: System, role: Role, stop: asyncio.Event) -> None:
         sweep = sweeper(
             *(system.blobs, system.ledger.blobs_in_use, system.inbox.forget, system.settings.inbox_keep, now)
         )
-        await run_worker(system.runner, system.dispatcher, system.loops, sweep, stop)
+        await run_worker(system.runner, system.dispatchers, system.loops, sweep, stop)
 
 
 async def _prepare(system: System, stop: asyncio.Event) -> None:

@@ -51,7 +51,8 @@ class Settings(BaseSettings):
     providers: Annotated[dict[str, SecretStr], NoDecode] = {"sandbox": SecretStr("sandbox://default?dir=var/sandbox")}
 
     worker_concurrency: int = Field(default=64, ge=1, le=1000, description="Emails in flight to providers at once.")
-    lease: timedelta = Field(default=timedelta(seconds=60), description="How long a claim holds without a heartbeat.")
+    critical_concurrency: int = Field(default=16, ge=1, le=1000, description="The same for critical ones, beside it.")
+    lease: timedelta = Field(default=timedelta(seconds=8), description="How long a claim holds without a heartbeat.")
     poll: timedelta = Field(default=timedelta(seconds=1), description="Safety net where a wake-up gets lost.")
     drain: timedelta = Field(default=timedelta(seconds=30), description="How long a graceful stop waits for providers.")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, description="Of one HTTP request.")

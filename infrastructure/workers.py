@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 async def run_worker(
     runner: ProjectionRunner,
-    dispatcher: Dispatcher,
+    dispatchers: Sequence[Dispatcher],
     loops: Sequence[Loop],
     sweep: Callable[[], Awaitable[object]],
     stop: asyncio.Event,
@@ -44,7 +44,7 @@ async def run_worker(
     projecting = asyncio.create_task(runner.run(projected))
     sweeping = asyncio.create_task(_repeat(sweep, _SWEEP_EVERY))
     try:
-        await asyncio.gather(dispatcher.run(stop), *(loop(stop) for loop in loops))
+        await asyncio.gather(*(dispatcher.run(stop) for dispatcher in dispatchers), *(loop(stop) for loop in loops))
     finally:
         sweeping.cancel()
         projected.set()

@@ -1,6 +1,9 @@
 """What waits to be done, one row per email: when it is due, how urgent it is, and which worker holds it.
 
 Agrees with `Email.due_at`, except that it forgets the `expires_at` of an email that left the queue and was requeued.
+The last three columns are the workers': who holds the row, in which lane it waits, and when it may be claimed next,
+which is when it is due, or when the claim on it ends, or when what it waits for is expected. The fold sets them back
+whenever it is done with what the worker did.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, Index, MetaData, SmallInteger, String, Table, Text, select
+from sqlalchemy import Column, Connection, Index, MetaData, SmallInteger, String, Table, Text, select, text
 
 from domain import events as e
 from domain.standing import is_current
@@ -18,11 +21,12 @@ from projections import rows
 from projections.columns import Id, Instant
 from projections.projection import Events, Projection, Tables
 
+HELD = text("lane <> '' AND expires_at IS NOT NULL")
 PRIORITIES: Mapping[e.Priority, int] = {e.Priority.CRITICAL: 0, e.Priority.NORMAL: 1, e.Priority.BULK: 2}
 
 
 def tables(suffix: str = "") -> Tables:
-    name = f"dispatch_queue_v1{suffix}"
+    name = f"dispatch_queue_v2{suffix}"
     queue = Table(
         name,
         MetaData(),
@@ -36,14 +40,18 @@ def tables(suffix: str = "") -> Tables:
         Column("requeued_at", Instant),
         Column("reached", Text, nullable=False),  # ids of recipients whose fate was reported while it waits
         Column("lease_owner", String),
-        Column("lease_until", Instant),
-        Index(f"{name}_by_due", "priority", "due_at"),
+        Column("lane", String, nullable=False),
+        Column("claimable_at", Instant),  # NULL: parked for an operator
+        Index(f"{name}_claimable", "priority", "lane", "tenant", "claimable_at"),
+        Index(f"{name}_next", "priority", "claimable_at"),
+        Index(f"{name}_waiting", "expires_at", postgresql_where=HELD, sqlite_where=HELD),
     )
     return (queue,)
 
 
 (QUEUE,) = tables()
-_FOLDED = QUEUE.columns.keys()[:-2]  # the lease belongs to the workers
+_FOLDED = QUEUE.columns.keys()[:-3]
+_FREED = [*_FOLDED, "lease_owner", "claimable_at"]  # the lane is left as it is: it is no more than a guess
 _values: Callable[[Any], rows.Row] = attrgetter(*_FOLDED)
 
 
@@ -146,15 +154,23 @@ _STEPS: Mapping[type[e.Event], Callable[[Any, Any], _Row | None]] = {
     e.EmailExpired: _ended,
     e.EmailDeliveryFailed: _ended,
 }
-_FREEING = (e.EmailDeliveryDeferred, e.EmailDeliveryUnconfirmed, e.EmailDeliveryResolved)  # the worker is done with it
+_FREEING = (  # the worker is done with it, or has to look again
+    e.EmailDeliveryDeferred,
+    e.EmailDeliveryUnconfirmed,
+    e.EmailDeliveryResolved,
+    e.EmailRescheduled,
+    e.EmailRequeued,
+)
 
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     (queue,) = into
     mine = [p.event for p in events if type(p.event) in _STEPS]
     new = {event.originator_id for event in mine if isinstance(event, e.EmailQueued)}
-    found = rows.fetch(connection, queue, "email_id", {event.originator_id for event in mine} - new, _FOLDED)
-    before = {row[0]: row for row in found}
+    known = {event.originator_id for event in mine} - new
+    found = rows.fetch(connection, queue, "email_id", known, [*_FOLDED, "lease_owner"])
+    before = {row[0]: row[:-1] for row in found}
+    held = {row[0] for row in found if row[-1] is not None}
     after: dict[UUID, _Row | None] = {id: _Row(*row) for id, row in before.items()}
     freed: set[UUID] = set()
     for event in mine:
@@ -163,7 +179,7 @@ def fold(connection: Connection, into: Tables, events: Events) -> None:
             after[event.originator_id] = _STEPS[type(event)](row, event)
             if isinstance(event, _FREEING):
                 freed.add(event.originator_id)
-    _write(connection, queue, before, after, freed)
+    _write(connection, queue, before, after, held - freed)
 
 
 def _write(
@@ -171,22 +187,23 @@ def _write(
     queue: Table,
     before: Mapping[UUID, rows.Row],
     after: Mapping[UUID, _Row | None],
-    freed: set[UUID],
+    held: set[UUID],
 ) -> None:
+    """Of rows that a worker holds, and has to hold on to, only the folded columns are written."""
     rows.delete(connection, queue, "email_id", [id for id in before if after[id] is None])
     values = {id: _values(row) for id, row in after.items() if row}
-    rows.insert(connection, queue, [(*row, None, None) for id, row in values.items() if id not in before])
-    changed = [row for id, row in values.items() if id in before and (row != before[id] or id in freed)]
-    rows.update(connection, queue, [row for row in changed if row[0] not in freed], _FOLDED)
-    given_back = [(*row, None, None) for row in changed if row[0] in freed]
-    rows.update(connection, queue, given_back, QUEUE.columns.keys())
+    rows.insert(connection, queue, [(*row, None, "", row[3]) for id, row in values.items() if id not in before])
+    free = {id: row for id, row in values.items() if id in before and id not in held}
+    rows.update(connection, queue, [(*row, None, row[3]) for row in free.values()], _FREED)
+    changed = [row for id, row in values.items() if id in held and row != before[id]]
+    rows.update(connection, queue, changed, _FOLDED)
 
 
 def _carry_leases(connection: Connection, live: Tables, rebuilt: Tables) -> None:
     c = live[0].c
-    held = connection.execute(select(c.email_id, c.lease_owner, c.lease_until).where(c.lease_owner.is_not(None)))
+    held = connection.execute(select(c.email_id, c.lease_owner, c.claimable_at).where(c.lease_owner.is_not(None)))
     leases = [(id, owner, until) for id, owner, until in held]
-    rows.update(connection, rebuilt[0], leases, ("email_id", "lease_owner", "lease_until"))
+    rows.update(connection, rebuilt[0], leases, ("email_id", "lease_owner", "claimable_at"))
 
 
-PROJECTION = Projection("dispatch_queue", 1, tables, fold, _carry_leases)
+PROJECTION = Projection("dispatch_queue", 2, tables, fold, _carry_leases)

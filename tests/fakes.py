@@ -3,12 +3,15 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from application.errors import StreamConflict
-from application.ports import Recorded, StoredContent
+from application.ports import Recorded, Refusal, StoredContent, Want
+from domain.answer import Answer
 from domain.content import Content
 from domain.events import Event
+from domain.provider_state import ProviderState
 from infrastructure.database.signal import Signal
 
 
@@ -73,3 +76,33 @@ class FakeSuppressions:
 
     async def rules(self, tenant: str, stream: str, addresses: Sequence[str]) -> Mapping[str, str]:
         return {address: self.known[address] for address in addresses if address in self.known}
+
+
+class FreeLimits:
+    """Implements the port Limits where nothing is limited."""
+
+    async def take(self, holder: UUID, wants: Sequence[Want], now: datetime, until: datetime) -> Refusal | None:
+        return None
+
+    async def give_back(self, holder: UUID) -> None:
+        pass
+
+    async def keep(self, holders: Sequence[UUID], until: datetime) -> None:
+        pass
+
+    async def pause(self, key: str, until: datetime) -> None:
+        pass
+
+
+class FakeStates:
+    """Implements the port ProviderStates as a test sets them, and keeps what it was told."""
+
+    def __init__(self, *states: ProviderState) -> None:
+        self.known = {state.name: state for state in states}
+        self.observed: list[tuple[str, Answer]] = []
+
+    def of(self, provider: str) -> ProviderState:
+        return self.known.get(provider) or ProviderState(provider)
+
+    async def observe(self, provider: str, answer: Answer) -> None:
+        self.observed.append((provider, answer))

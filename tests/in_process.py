@@ -78,7 +78,7 @@ class Postledger:
         """With a worker."""
         stop, system = asyncio.Event(), self.system
         system.wakeups.start()
-        worker = asyncio.create_task(run_worker(system.runner, system.dispatcher, system.loops, _nothing, stop))
+        worker = asyncio.create_task(run_worker(system.runner, system.dispatchers, system.loops, _nothing, stop))
         try:
             yield
         finally:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
-from application.ports import DispatchQueue
+from application.ports import DispatchQueue, Wanted
 from domain.email import Email
 from domain.events import Priority
 from infrastructure.database.engines import Database
@@ -44,7 +44,8 @@ async def enqueue(database: Database, *emails: Email) -> None:
 
 
 async def claimed(queue: DispatchQueue, worker: str, limit: int = 100, later: float = 0) -> list[UUID]:
-    return [claim.email_id for claim in await queue.claim(worker, limit, LEASE, NOW + timedelta(seconds=later))]
+    wanted = Wanted(worker, limit, LEASE, tuple(Priority), lambda lane, tenant: 1_000_000)
+    return [claim.email_id for claim in await queue.claim(wanted, NOW + timedelta(seconds=later))]
 
 
 def test_the_urgent_comes_first_then_the_oldest(database_url: str) -> None:
@@ -57,7 +58,8 @@ def test_the_urgent_comes_first_then_the_oldest(database_url: str) -> None:
         assert await claimed(queue, "a", limit=2) == [critical.id, old.id]
         assert await claimed(queue, "b") == [young.id, bulk.id]
         assert await claimed(queue, "b") == []
-        assert await queue.next_due(NOW) == NOW + timedelta(minutes=5)
+        assert await queue.next_due(NOW, tuple(Priority)) == NOW + LEASE
+        assert await queue.next_due(NOW + LEASE, tuple(Priority)) == NOW + timedelta(minutes=5)
         assert (await claimed(queue, "c", later=301))[-1] == bulk.id  # leases ran out by then
 
     on(database_url, scenario)
@@ -68,12 +70,12 @@ def test_only_the_holder_extends_and_releases(database_url: str) -> None:
         email = queued()
         await enqueue(database, email)
         assert await claimed(queue, "a") == [email.id]
-        await queue.release("b", [email.id])
+        await queue.put_back("b", [email.id], "")
         assert await claimed(queue, "b") == []
         assert await queue.extend("a", [email.id], NOW + 3 * LEASE) == [email.id]
         assert await queue.extend("b", [email.id], NOW + 3 * LEASE) == []
         assert await claimed(queue, "b", later=100) == []
-        await queue.release("a", [email.id])
+        await queue.put_back("a", [email.id], "")
         assert await claimed(queue, "b") == [email.id]
 
     on(database_url, scenario)
@@ -98,9 +100,9 @@ def test_concurrent_workers_never_hold_the_same_email(database_url: str) -> None
 def test_an_empty_queue_has_nothing_due(database_url: str) -> None:
     async def scenario(queue: DispatchQueue, _: Database) -> None:
         assert await claimed(queue, "a") == []
-        assert await queue.next_due(NOW) is None
+        assert await queue.next_due(NOW, tuple(Priority)) is None
         await queue.extend("a", [], NOW)
-        await queue.release("a", [])
+        await queue.put_back("a", [], "")
         await queue.wait(0.001)
 
     on(database_url, scenario)

@@ -9,7 +9,8 @@ from uuid import UUID
 from rich.console import Console
 from rich.text import Text
 
-from domain.events import EVENTS, EmailQueued, Event
+from domain.catalogue import EVENTS
+from domain.events import EmailQueued, Event
 from domain.standing import Standing
 from infrastructure.cli.client import Client
 from infrastructure.cli.display import plain, table
@@ -48,6 +49,12 @@ DETAILS: Mapping[str, str] = {
     "email.feedback_unattributed": "{kind}, says {provider}, and not by whom {reason} {words}",
     "suppression.added": "{address} {scope}: {rule}, {source} {reason}",
     "suppression.removed": "{address} {scope}: {rule}, {source} {reason}",
+    "provider.degraded": "{provider}: {rule}, {failures} of {calls} failed, last {error_class} {reason}; until {until}",
+    "provider.recovered": "{provider}: {evidence}",
+    "provider.paused": "{provider}: {reason}",
+    "provider.resumed": "{provider}: {reason}",
+    "provider.drill_started": "{provider}: {fault} at a rate of {rate}, until {until}",
+    "provider.drill_ended": "{provider}",
 }
 
 

@@ -10,9 +10,10 @@ from eventsourcing.persistence import Notification
 
 from application.errors import StoreUnavailable
 from application.ports import Recorded, StoredContent
+from domain.catalogue import EVENTS
 from domain.content import Content
 from domain.errors import UnreadableEvent
-from domain.events import EVENTS, Event
+from domain.events import Event
 from infrastructure.database.signal import Signal
 from infrastructure.ledger.batcher import Batcher
 from infrastructure.ledger.mapper import EventMapper

@@ -11,7 +11,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from application.errors import InvalidField, StoreUnavailable
 from application.ports import Recorded
-from domain.events import EVENTS
+from domain.catalogue import EVENTS
 from infrastructure.web import query, reply
 from infrastructure.web.history import data
 from infrastructure.web.operation import Call

@@ -10,10 +10,9 @@ from uuid import UUID
 import pytest
 
 from application.deciding import decide
-from application.delivery import Delivery, Tools
+from application.delivery import Delivery
 from application.errors import BlobMissing, BlobStoreUnavailable, StoreUnavailable
 from application.ports import OutgoingMessage
-from application.routing import Router
 from domain import events as e
 from domain.answer import Answer
 from domain.delivery import DeliveryPolicy, ErrorClass
@@ -24,6 +23,7 @@ from tests.fakes import FakeSuppressions
 from tests.ledger.conftest import open_ledger
 from tests.providers_fake import MemoryBlobs, ScriptedProvider, accepted
 from tests.samples import LEASE, NOW, queued, stamp, stored_content
+from tests.tools import tools
 
 UNKNOWN = Answer(error_class=ErrorClass.UNKNOWN, reason="answer_lost")
 GREYLISTED = Answer(error_class=ErrorClass.TRANSIENT, reason="greylisted")
@@ -48,18 +48,8 @@ class Bench:
     async def step(self, id: UUID, after: timedelta = timedelta(0)) -> EmailStatus:
         """Let this much time pass, take the step that is due, and say how the email then stands."""
         self.now += after
-        tools = Tools(
-            self.ledger,
-            self.ledger,
-            self.blobs,
-            {"scripted": self.provider},
-            Router(["scripted"]),
-            self.suppressions,
-            lambda: self.now,
-            lambda: 0.0,
-            LEASE,
-        )
-        await Delivery(tools)(id, lambda: self.ours)
+        given = {"blobs": self.blobs, "suppressions": self.suppressions, "clock": lambda: self.now, "lease": LEASE}
+        await Delivery(tools(self.ledger, self.provider, **given))(id, lambda: self.ours)
         return (await self.email(id)).status
 
     async def email(self, id: UUID) -> Email:

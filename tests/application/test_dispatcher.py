@@ -8,10 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from application.delivery import Delivery, Tools
+from application.delivery import Delivery
 from application.dispatcher import Dispatcher, Pace
 from application.ports import OutgoingMessage
-from application.routing import Router
 from domain.answer import Answer
 from domain.email import Email
 from domain.events import EmailDeliveryStarted
@@ -22,10 +21,11 @@ from infrastructure.database.notifications import Wakeups
 from infrastructure.dispatch_queue import SqlDispatchQueue
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.projection_runner import ProjectionRunner
-from tests.fakes import FakeSuppressions
+from tests.fakes import FreeLimits
 from tests.ledger.conftest import open_store
-from tests.providers_fake import MemoryBlobs, ScriptedProvider, accepted
+from tests.providers_fake import ScriptedProvider, accepted
 from tests.samples import queued, stored_content
+from tests.tools import tools
 
 GIVE_UP = 60.0
 
@@ -61,13 +61,9 @@ class Floor:
         self, name: str, provider: ScriptedProvider, lease: float = 60, concurrency: int = 16, drain: float = 30
     ) -> Dispatcher:
         span = timedelta(seconds=lease)
-        providers = {"scripted": provider}
-        tools = Tools(
-            *(self.ledger, self.ledger, MemoryBlobs(), providers, Router(["scripted"]), FakeSuppressions()),
-            *(now, lambda: 0.0, span),
-        )
         pace = Pace(concurrency, span, timedelta(seconds=0.2), timedelta(seconds=drain))
-        return Dispatcher(name, self.queue, Delivery(tools), now, pace)
+        delivery = Delivery(tools(self.ledger, provider, clock=now, lease=span))
+        return Dispatcher(name, self.queue, FreeLimits(), delivery, now, pace)
 
     async def accept(self, count: int) -> list[UUID]:
         emails = [queued(now=datetime.now(UTC)) for _ in range(count)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from domain.events import EVENTS
+from domain.catalogue import EVENTS
 from infrastructure.cli import main
 from infrastructure.cli.config import masked
 from infrastructure.cli.display import plain

@@ -5,8 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from domain import events as e
+from domain import provider_events as p
 from domain.address import Mailbox
-from domain.delivery import DeliveryPolicy, ErrorClass
+from domain.delivery import DeliveryPolicy, ErrorClass, RetryPlan
 from tests.samples import NOW
 
 ADA, BOB = UUID(int=21), UUID(int=22)
@@ -39,6 +40,7 @@ _SMTP: dict[str, Any] = {"smtp_status": 550, "enhanced_status": "5.1.1"}
 _MESSAGE = e.ProviderMessage(recipient_id=ADA, message_id="msg-1")
 _ATTEMPT: dict[str, Any] = {"attempt": 2, "provider": "main"}
 _SPOKEN = {"words": PERSONAL}
+_COUNTED: dict[str, Any] = {"failures": 6, "calls": 10, "window": 60.0, "openings": 1}
 
 _QUEUED: dict[str, Any] = {
     "sender": _SENDER,
@@ -59,6 +61,9 @@ _QUEUED_TOO: dict[str, Any] = {
     "stream": "newsletter",
     "send_at": LATER,
     "expires_at": LATER,
+    "policy": DeliveryPolicy(
+        retries={ErrorClass.QUOTA: RetryPlan(first=timedelta(minutes=5), longest=timedelta(hours=1))}
+    ),
 }
 
 # class -> (what is required, what may be there as well)
@@ -69,12 +74,12 @@ _FIELDS: dict[type[e.Event], tuple[dict[str, Any], dict[str, Any]]] = {
     e.EmailExpired: ({"expires_at": LATER}, {}),
     e.EmailDeliveryStarted: (
         {**_ATTEMPT, "token": "t-0", "route": "default", "recipients": (ADA, BOB), "deadline": LATER},
-        {"separate": True},
+        {"separate": True, "concessions": ("text_only",)},
     ),
     e.EmailDispatched: ({**_ATTEMPT, "messages": (_MESSAGE,)}, {"refused": (BOB,), "put_off": (BOB,), **_SPOKEN}),
     e.EmailDeliveryDeferred: (
         {**_ATTEMPT, "recipients": (ADA,), "error_class": ErrorClass.TRANSIENT, "retry_at": LATER},
-        {"reason": "greylisted", **_SPOKEN},
+        {"reason": "greylisted", "again_at": LATER, **_SPOKEN},
     ),
     e.EmailDeliveryFailed: ({**_ATTEMPT, "error_class": ErrorClass.PERMANENT, "reason": "rejected"}, _SPOKEN),
     e.EmailDeliveryUnconfirmed: (
@@ -85,7 +90,10 @@ _FIELDS: dict[type[e.Event], tuple[dict[str, Any], dict[str, Any]]] = {
         {**_ATTEMPT, "resolution": e.Resolution.ACCEPTED, "evidence": "look_up", "recipients": (ADA,)},
         {"messages": (_MESSAGE,), "put_off": (BOB,), "doubtful": (BOB,), "reason": PERSONAL},
     ),
-    e.EmailRequeued: ({"recipients": (ADA,), "priority": e.Priority.CRITICAL, "reason": PERSONAL}, {}),
+    e.EmailRequeued: (
+        {"recipients": (ADA,), "priority": e.Priority.CRITICAL, "reason": PERSONAL},
+        {"provider": "backup"},
+    ),
     e.EmailContentPurged: ({"reason": "retention"}, {}),
     e.EmailRecipientDelivered: (_PERSON, {**_KNOWN, **_SPOKEN}),
     e.EmailRecipientDeferred: (_PERSON, {**_KNOWN, **_SMTP, **_SPOKEN, "reason": "greylisted"}),
@@ -112,6 +120,15 @@ _FIELDS: dict[type[e.Event], tuple[dict[str, Any], dict[str, Any]]] = {
         {"address": f"{PERSONAL}@example.com", "scope": "*", "rule": "manual", "source": "api:default"},
         {"reason": PERSONAL, "cause": UUID(int=11)},
     ),
+    p.ProviderDegraded: (
+        {"provider": "main", "cause": "sends", "rule": "error_rate", **_COUNTED, "until": LATER},
+        {"error_class": ErrorClass.TRANSIENT, "reason": "server_error", **_SPOKEN},
+    ),
+    p.ProviderRecovered: ({"provider": "main", "evidence": "send"}, {}),
+    p.ProviderPaused: ({"provider": "main", "reason": PERSONAL}, {}),
+    p.ProviderResumed: ({"provider": "main", "reason": PERSONAL}, {}),
+    p.ProviderDrillStarted: ({"provider": "main", "fault": "5xx", "rate": 0.3, "until": LATER}, {}),
+    p.ProviderDrillEnded: ({"provider": "main"}, {}),
 }
 
 
@@ -121,4 +138,4 @@ def sparse(cls: type[e.Event]) -> e.Event:
 
 def full(cls: type[e.Event]) -> e.Event:
     required, more = _FIELDS[cls]
-    return cls(**_ALWAYS, **_TRACED, **required, **more)
+    return cls(**_ALWAYS, **_TRACED, **{**required, **more})

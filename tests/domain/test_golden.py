@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from domain.events import EVENTS, Event
+from domain.catalogue import EVENTS
+from domain.events import Event
 from infrastructure.ledger.mapper import EventMapper
 from tests.domain.event_samples import full, sparse
 

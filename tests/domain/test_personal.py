@@ -8,9 +8,10 @@ from pydantic import BaseModel, ValidationError
 
 from application.commands import AttachmentInput, Resolve, Retry, SendEmail
 from domain.answer import Answer, RecipientReport
+from domain.catalogue import EVENTS
 from domain.content import Content
 from domain.email import Email
-from domain.events import EVENTS, EmailRecipientClicked, Event
+from domain.events import EmailRecipientClicked, Event
 from domain.personal import personal_fields
 from tests.domain.event_samples import PERSONAL, full
 from tests.samples import NOW, queued
@@ -20,7 +21,7 @@ _HARMLESS = {
     *("tenant", "actor", "traceparent", "sha256", "content_type", "content_id", "fingerprint", "stream"),
     *("provider", "token", "route", "reason", "message_id", "rule", "complaint", "scope", "kind", "value"),
     *("provider_event_id", "provider_message_id", "enhanced_status", "name:Tag", "bounce_class", "evidence"),
-    *("keys", "provider_type", "source"),
+    *("keys", "provider_type", "source", "concessions"),
 }
 
 

@@ -105,6 +105,6 @@ def test_a_rebuild_keeps_the_leases_of_the_workers(database_url: str) -> None:
         assert folded(database) == before
 
     def _lease(connection: Connection) -> None:
-        connection.execute(update(QUEUE).values(lease_owner="worker", lease_until=clock()))
+        connection.execute(update(QUEUE).values(lease_owner="worker", claimable_at=clock()))
 
     on(database_url, scenario)

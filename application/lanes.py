@@ -1,0 +1,73 @@
+"""Which emails are worth claiming: what a provider, a tenant or a domain has no room for now is left in the queue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+_LOOK_AGAIN = timedelta(seconds=1)  # a closed lane may open sooner than was thought: somebody resumes a provider
+_ENDLESS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An email could not go now. `lane` is what it waits for; None when that is its own affair and no other email's."""
+
+    lane: str | None
+    until: datetime
+
+
+@dataclass(slots=True)
+class _Lane:
+    closed_until: datetime
+    width: int  # how many of it may be claimed next
+    went: int = 0  # since it was last open
+
+
+class Lanes:
+    """Remembers, for one worker, what was refused until when, and feels its way back from one email at a time.
+
+    Lanes are `route:NAME`, `domain:NAME` and `tenant:NAME`. Claiming a million emails to find a million times that
+    their provider is down would cost more than delivering them.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _Lane] = {}
+
+    def room(self, lane: str, tenant: str, now: datetime) -> int:
+        """How many more emails of this lane and tenant may be claimed."""
+        return min(self._room(lane, now), self._room(f"tenant:{tenant}", now))
+
+    def held(self, lane: str, until: datetime, now: datetime) -> None:
+        """It has no room before `until`."""
+        until = min(until, now + _LOOK_AGAIN) if lane.startswith("route:") else until
+        known = self._lanes.get(lane)
+        if known is None:
+            self._lanes[lane] = _Lane(until, 1)
+        elif known.closed_until <= now:
+            self._lanes[lane] = _Lane(until, max(1, known.went))
+        else:
+            known.closed_until = max(known.closed_until, until)
+
+    def went(self, lane: str, tenant: str) -> None:
+        """An email of it was delivered, or ended otherwise: there may be room for twice as many."""
+        for key in (lane, f"tenant:{tenant}"):
+            if known := self._lanes.get(key):
+                known.went += 1
+                known.width += 1
+                if known.width > _ENDLESS:
+                    del self._lanes[key]
+
+    def next_opening(self, now: datetime) -> datetime | None:
+        """When the next closed lane opens."""
+        later = [lane.closed_until for lane in self._lanes.values() if lane.closed_until > now]
+        return min(later, default=None)
+
+    def closed(self, now: datetime) -> Mapping[str, datetime]:
+        """What is closed, until when."""
+        return {key: lane.closed_until for key, lane in self._lanes.items() if lane.closed_until > now}
+
+    def _room(self, key: str, now: datetime) -> int:
+        known = self._lanes.get(key)
+        if known is None:
+            return _ENDLESS
+        return 0 if known.closed_until > now else known.width
