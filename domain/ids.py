@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 
 _KEYED = UUID("6d2c4a5e-7c1f-5b0e-9a4d-1f6f0f2b8c11")  # namespace of all key-derived stream ids; never change it
 _SUPPRESSION = UUID("b7f0a2c4-3e55-5d0b-8f43-0c5d1f9be6a7")  # namespace of suppression streams; never change it
+_PROVIDER = UUID("0d9e7c52-64ab-5f3a-a1d7-3b8c5e2f7a19")  # namespace of providers' streams; never change it
 
 _random = random.Random()  # noqa: S311 - unique, not secret; asking the kernel each time would cost a system call
 os.register_at_fork(after_in_child=_random.seed)  # or parent and child would go on with the same ids
@@ -34,6 +35,11 @@ def email_id_for_key(tenant: str, key: str, index: int = 0) -> UUID:
 def suppression_id(tenant: str, key: str) -> UUID:
     """The stream of a tenant's decisions about one address; `key` is what `domain.address.address_key` makes of it."""
     return uuid5(_SUPPRESSION, f"{tenant}\0{key}")
+
+
+def provider_id(name: str) -> UUID:
+    """The stream of the provider that is configured under this name."""
+    return uuid5(_PROVIDER, name)
 
 
 def recipient_id(email_id: UUID, index: int) -> UUID:
