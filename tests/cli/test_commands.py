@@ -94,7 +94,7 @@ def test_tail_follows_from_a_position_one_event_a_line(service: RunningService) 
         event = json.loads(first_line(tail))
     assert event["position"] == sent["position"]
     assert event["subject"] == sent["id"]
-    assert event["type"] == "email.queued.v1"
+    assert event["type"] == "email.queued.v2"
 
 
 def test_projections_are_listed_and_rebuilt_while_the_service_runs(service: RunningService) -> None:

@@ -28,7 +28,7 @@ def test_the_key_itself_is_never_said(tmp_path: Path) -> None:
 def test_a_stop_does_not_wait_for_those_who_listen(tmp_path: Path) -> None:
     with serving(tmp_path) as service, started(tmp_path, "tail", "--url", service.url, "--after", "0") as tail:
         service.ask("POST", "/emails", _email())
-        assert json.loads(first_line(tail))["type"] == "email.queued.v1"
+        assert json.loads(first_line(tail))["type"] == "email.queued.v2"
         begun = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - begun < 5

@@ -54,7 +54,7 @@ def test_a_failed_email_is_sent_again_with_the_reason_kept(api: Api) -> None:
     assert api.get(f"/emails/{id}").json()["last_event"] == "failed"
     assert api.post(f"/emails/{id}/retry", json={"reason": "key was wrong"}).status_code == 200
     entry = api.get(f"/emails/{id}/events").json()["data"][-1]
-    assert (entry["type"], entry["data"]["reason"]) == ("email.requeued.v1", "key was wrong")
+    assert (entry["type"], entry["data"]["reason"]) == ("email.requeued.v2", "key was wrong")
 
 
 def test_an_email_in_doubt_is_resolved(api: Api) -> None:

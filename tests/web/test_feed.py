@@ -29,7 +29,7 @@ def test_events_are_cloud_events(api: Api) -> None:
     event = feed(api)["data"][0]
     UUID(event["id"])
     assert event["specversion"] == "1.0"
-    assert (event["source"], event["subject"], event["type"]) == ("/emails", id, "email.queued.v1")
+    assert (event["source"], event["subject"], event["type"]) == ("/emails", id, "email.queued.v2")
     assert (event["time"], event["datacontenttype"]) == ("2026-03-01T12:00:00Z", "application/json")
     assert (event["position"], event["version"], event["tenant"]) == (1, 1, "default")
     assert event["data"]["metadata"] == {"order": "17"}

@@ -27,7 +27,7 @@ def id(api: Api) -> str:
 
 
 def test_a_history_is_complete_and_in_order(api: Api, id: str) -> None:
-    assert history(api, id) == ["email.queued.v1", "email.rescheduled.v1", "email.cancelled.v1"]
+    assert history(api, id) == ["email.queued.v2", "email.rescheduled.v1", "email.cancelled.v1"]
     entries = api.get(f"/emails/{id}/events").json()["data"]
     assert [(entry["version"], entry["position"]) for entry in entries] == [(1, 1), (2, 2), (3, 3)]
     assert entries[1]["data"] == {"send_at": "2026-03-01T14:10:00Z"}

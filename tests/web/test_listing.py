@@ -103,7 +103,7 @@ def test_a_read_waits_for_a_write(api: Api) -> None:
     headers = {"Postledger-Wait-For": "1"}
     assert api.get("/emails", headers=headers).json()["data"][0]["id"] == id
     shown = api.get("/recipients/o'brien%2Fx@EXAMPLE.com/activity", headers=headers).json()
-    assert [(entry["type"], entry["email_id"]) for entry in shown["data"]] == [("email.queued.v1", id)]
+    assert [(entry["type"], entry["email_id"]) for entry in shown["data"]] == [("email.queued.v2", id)]
 
 
 @pytest.mark.parametrize("path", ["/emails", "/recipients/bob@example.com/activity"])
@@ -133,7 +133,7 @@ def test_activity_comes_newest_first_in_pages(api: Api) -> None:
     first = api.get("/recipients/bob@example.com/activity?limit=1").json()
     assert (first["has_more"], first["data"][0]["type"]) == (True, "email.cancelled.v1")
     rest = api.get(f"/recipients/bob@example.com/activity?after={first['data'][0]['position']}").json()
-    assert (rest["has_more"], rest["data"][0]["type"]) == (False, "email.queued.v1")
+    assert (rest["has_more"], rest["data"][0]["type"]) == (False, "email.queued.v2")
 
 
 def test_activity_of_no_address_is_refused(api: Api) -> None:

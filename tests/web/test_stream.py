@@ -53,7 +53,7 @@ def test_a_stream_starts_now_and_tells_what_happens(server: Server) -> None:
     with following(server) as events:
         id = send(server)
         event = next(events)
-    assert (event["id"], event["event"]) == ("2", "email.queued.v1")
+    assert (event["id"], event["event"]) == ("2", "email.queued.v2")
     assert json.loads(event["data"])["subject"] == id
 
 
