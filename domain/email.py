@@ -16,11 +16,6 @@ from domain.listening import WAITING, Listening
 from domain.recording import bookkeeping
 from domain.status import EmailStatus
 
-_REQUEUEABLE = frozenset(
-    {EmailStatus.FAILED, EmailStatus.BOUNCED, EmailStatus.PARTIALLY_DELIVERED, EmailStatus.SUPPRESSED}
-    | {EmailStatus.EXPIRED}
-)
-
 
 class Step(Enum):
     """What the process manager has to do next for an email."""
@@ -112,7 +107,7 @@ class Email(Listening):
     ) -> None:
         """Send again to those who have not got it, by the usual route or through one provider."""
         again = self.standing.undelivered
-        self._require(self.status in _REQUEUEABLE and bool(again), "sent again")
+        self._require(self.standing.is_dead_letter, "sent again")
         urgency = priority or self.queued.priority
         self._record(e.EmailRequeued, stamp, recipients=again, priority=urgency, reason=reason, provider=provider)
 

@@ -49,6 +49,10 @@ _WORDS: Mapping[EmailStatus, str] = {
     EmailStatus.EXPIRED: "expired",
 }
 _ENGAGING = frozenset({EmailStatus.DISPATCHED, EmailStatus.DELIVERED})
+_UNDELIVERED = frozenset(
+    {EmailStatus.FAILED, EmailStatus.BOUNCED, EmailStatus.PARTIALLY_DELIVERED, EmailStatus.SUPPRESSED}
+    | {EmailStatus.EXPIRED}
+)
 
 REPORTED: Mapping[type[e.Event], RecipientStatus] = {
     e.EmailRecipientDelivered: RecipientStatus.DELIVERED,
@@ -206,6 +210,11 @@ class Standing:
         """The recipients whom a requeue would send to again: who failed, or if none did, who was suppressed."""
         failed = tuple(r.id for r in self.recipients.values() if r.failed)
         return failed or tuple(r.id for r in self.recipients.values() if r.status is RecipientStatus.SUPPRESSED)
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether it has ended, somebody has not got it, and it may be sent again."""
+        return self.status in _UNDELIVERED and bool(self.undelivered)
 
     @property
     def handed_over(self) -> bool:
