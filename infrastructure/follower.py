@@ -74,7 +74,7 @@ class Follower:
                     wait = min(wait * 2, LONGEST_WAIT)
             await self._remember()
         finally:
-            self._leadership.give_up()
+            await asyncio.to_thread(self._leadership.give_up)
 
     async def catch_up(self) -> None:
         """Handle all there is now, without leading: for tools and tests."""

@@ -83,7 +83,7 @@ class ProjectionRunner:
                     await _pause(stop, LONGEST_WAIT)
         finally:
             if self._leadership:
-                self._leadership.give_up()
+                await asyncio.to_thread(self._leadership.give_up)
 
     async def catch_up(self) -> None:
         """Fold all there is now, without leading: for tools and tests."""
