@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from domain import provider_events as p
+from domain.delivery import ErrorClass
 
 
 class Circuit(StrEnum):
@@ -26,6 +27,7 @@ class ProviderState:
     since: datetime | None = None  # the latest change
     paused: bool = False
     cause: str | None = None  # `sends` or `check`, while it is degraded
+    error_class: ErrorClass | None = None  # of the last failure before it was degraded, while it is
     degraded_until: datetime | None = None
     openings: int = 0  # in a row
     drill_fault: str | None = None
@@ -58,10 +60,11 @@ class ProviderState:
 
 def _degraded(state: ProviderState, event: p.ProviderDegraded) -> None:
     state.cause, state.degraded_until, state.openings = event.cause, event.until, event.openings
+    state.error_class = event.error_class
 
 
-def _recovered(state: ProviderState, event: p.ProviderRecovered) -> None:
-    state.cause, state.degraded_until, state.openings = None, None, 0
+def _recovered(state: ProviderState, event: p.ProviderRecovered | p.ProviderResumed) -> None:
+    state.cause, state.error_class, state.degraded_until, state.openings = None, None, None, 0
 
 
 def _paused(state: ProviderState, event: p.ProviderPaused) -> None:
@@ -70,7 +73,7 @@ def _paused(state: ProviderState, event: p.ProviderPaused) -> None:
 
 def _resumed(state: ProviderState, event: p.ProviderResumed) -> None:
     state.paused = False
-    state.cause, state.degraded_until, state.openings = None, None, 0  # the operator says that it works
+    _recovered(state, event)  # the operator says that it works
 
 
 def _drilled(state: ProviderState, event: p.ProviderDrillStarted) -> None:
