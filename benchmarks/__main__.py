@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, append, dispatch, dispatch_http, http_clients, latency, rebuild, webhooks
+from benchmarks import accept, append, dispatch, dispatch_http, http_clients, latency, queue_depth, rebuild, webhooks
 from benchmarks.result import Result
 
 BENCHMARKS = {
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "webhooks": webhooks.measure,
     "rebuild": rebuild.measure,
     "latency": latency.measure,
+    "queue_depth": queue_depth.measure,
 }
 ON_DEMAND = {"http_clients": http_clients.measure}  # answered a question once (docs/adr/0010); claims nothing
 
