@@ -7,7 +7,19 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, append, dispatch, dispatch_http, http_clients, latency, queue_depth, rebuild, webhooks
+from benchmarks import (
+    accept,
+    append,
+    dispatch,
+    dispatch_http,
+    failover,
+    http_clients,
+    latency,
+    queue_depth,
+    rebuild,
+    scaling,
+    webhooks,
+)
 from benchmarks.result import Result
 
 BENCHMARKS = {
@@ -19,6 +31,8 @@ BENCHMARKS = {
     "rebuild": rebuild.measure,
     "latency": latency.measure,
     "queue_depth": queue_depth.measure,
+    "scaling": scaling.measure,
+    "failover": failover.measure,
 }
 ON_DEMAND = {"http_clients": http_clients.measure}  # answered a question once (docs/adr/0010); claims nothing
 

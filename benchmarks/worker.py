@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.servers import service
@@ -23,18 +24,20 @@ def queued_emails(count: int) -> list[Email]:
     ]
 
 
-def through_a_worker(provider: str, url: str, home: Path, count: int) -> float:
+def through_a_worker(provider: str, url: str, home: Path, count: int, workers: int = 1) -> float:
     """Emails per second from the first intent until the read models show the last one as dispatched."""
-    asyncio.run(_accept(url, count))
+    asyncio.run(accept(url, count))
     database = Database.open(url)
-    with service("worker", url, home, POSTLEDGER_PROVIDERS=provider):
+    with ExitStack() as running:
+        for _ in range(workers):
+            running.enter_context(service("worker", url, home, POSTLEDGER_PROVIDERS=provider))
         first = _when(database, "SELECT count(*) FROM events WHERE originator_version = 2", 1)
         last = _when(database, "SELECT count(*) FROM emails_v1 WHERE status = 'dispatched'", count)
     database.close()
     return count / (last - first)
 
 
-async def _accept(url: str, count: int) -> None:
+async def accept(url: str, count: int) -> None:
     ledger = EventLedger(PostgresEventStore(url), Signal())
     emails = queued_emails(count)
     await asyncio.gather(*(ledger.append(email.collect_events(), [stored_content(email)]) for email in emails))
