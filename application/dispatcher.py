@@ -42,7 +42,9 @@ class Dispatcher:
         clock: Clock,
         pace: Pace,
         priorities: Sequence[Priority] = tuple(Priority),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`monotonic` goes on in seconds, whatever is done to the clock, and while the process is suspended."""
         self._worker = worker
         self._queue = queue
         self._limits = limits
@@ -50,11 +52,12 @@ class Dispatcher:
         self._clock = clock
         self._pace = pace
         self._priorities = priorities
+        self._monotonic = monotonic
         self._lanes = Lanes()
         self._room = asyncio.Event()
         self._enough = max(1, pace.concurrency // 2)
         self._in_flight: dict[UUID, asyncio.Task[None]] = {}
-        self._held_until: dict[UUID, float] = {}  # by the monotonic clock, which a suspended process cannot outwit
+        self._held_until: dict[UUID, float] = {}  # by the monotonic clock
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish what is in flight, at most for the drain time."""
@@ -73,7 +76,7 @@ class Dispatcher:
             self._room.clear()
             await first(self._room.wait(), stop.wait())
             return
-        asked_at = time.monotonic()
+        asked_at = self._monotonic()
         try:
             claims = await self._queue.claim(self._wanted(free), self._clock())
         except StoreUnavailable:
@@ -95,7 +98,7 @@ class Dispatcher:
     async def _one(self, claim: Claim) -> None:
         email_id = claim.email_id
         try:
-            held = await self._deliver(email_id, lambda: time.monotonic() < self._held_until[email_id])
+            held = await self._deliver(email_id, lambda: self._monotonic() < self._held_until[email_id])
             if held is None:
                 self._lanes.went(claim.lane, claim.tenant)
             else:
@@ -143,7 +146,7 @@ class Dispatcher:
         lease = self._pace.lease.total_seconds()
         while True:
             await asyncio.sleep(lease / 3)
-            asked_at = time.monotonic()
+            asked_at = self._monotonic()
             held = [id for id, until in self._held_until.items() if until - asked_at < lease * 0.7]
             if not held:
                 continue
