@@ -1,11 +1,12 @@
 """Handles what clients and operators decide about an accepted email."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from uuid import UUID
 
 from application.commands import Caller, Receipt, Reschedule, Resolve, Retry, check_send_at
 from application.deciding import decide
+from application.errors import InvalidField
 from application.ports import Clock, Ledger
 from domain.answer import RecipientReport
 from domain.email import Email
@@ -15,9 +16,11 @@ from domain.events import Stamp
 class ChangeEmailHandler:
     """Reschedule, cancel, retry, resolve, report. All raise EmailNotFound and NotAllowedInThisState."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, providers: Collection[str] = ()) -> None:
+        """`providers` are those an email may be sent through again."""
         self._ledger = ledger
         self._clock = clock
+        self._providers = providers
 
     async def reschedule(self, email_id: UUID, command: Reschedule, caller: Caller) -> Receipt:
         now = self._clock()
@@ -28,9 +31,19 @@ class ChangeEmailHandler:
         return await self._decide(email_id, caller, lambda email, stamp: email.cancel(stamp))
 
     async def retry(self, email_id: UUID, command: Retry, caller: Caller) -> Receipt:
+        """Raises InvalidField, too, for a provider that there is none of."""
+        self.check_provider(command.provider)
         return await self._decide(
-            email_id, caller, lambda email, stamp: email.requeue(command.reason, stamp, command.priority)
+            email_id,
+            caller,
+            lambda email, stamp: email.requeue(command.reason, stamp, command.priority, command.provider),
         )
+
+    def check_provider(self, name: str | None) -> None:
+        """Raises InvalidField, naming those there are."""
+        if name is not None and name not in self._providers:
+            known = ", ".join(self._providers)
+            raise InvalidField("provider", f"must be one of the configured providers: {known or 'there is none'}")
 
     async def resolve(self, email_id: UUID, command: Resolve, caller: Caller) -> Receipt:
         return await self._decide(

@@ -185,6 +185,7 @@ class Retry(BaseModel):
 
     reason: Annotated[str, Field(min_length=1, max_length=1000, repr=False), ONE_LINE]
     priority: Priority | None = None
+    provider: str | None = Field(default=None, description="Through this one, by its name; by default, by its route.")
 
 
 class Resolve(BaseModel):

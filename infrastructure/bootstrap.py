@@ -49,7 +49,16 @@ from infrastructure.sent_messages import SqlSentMessages
 from infrastructure.settings import PREFIX, Settings, SettingsError
 from infrastructure.web.service import Service
 from infrastructure.workers import Loop, fetching
-from projections import activity, dispatch_queue, emails, provider_messages, recipients, suppressions
+from projections import (
+    activity,
+    dead_letters,
+    dispatch_queue,
+    emails,
+    provider_messages,
+    recipients,
+    suppressions,
+    unconfirmed,
+)
 from projections.projection import Projection
 
 PROJECTIONS: Sequence[Projection] = (
@@ -59,6 +68,8 @@ PROJECTIONS: Sequence[Projection] = (
     dispatch_queue.PROJECTION,
     provider_messages.PROJECTION,
     suppressions.PROJECTION,
+    dead_letters.PROJECTION,
+    unconfirmed.PROJECTION,
 )
 
 _FEEDING = 0x706C_7366  # "plsf": who feeds the suppression list
@@ -127,7 +138,7 @@ def bootstrap(settings: Settings) -> System:
     translate = TranslateInbox(inbox, sources, record, now, metrics.feedback)
     service = Service(
         send_email=SendEmailHandler(ledger, blobs, suppression_list, now, settings.policy),
-        change_email=ChangeEmailHandler(ledger, now),
+        change_email=ChangeEmailHandler(ledger, now, tuple(providers)),
         hooks=HookDoor(inbox, sources),
         suppressions=suppression_list,
         ledger=ledger,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from application.ports import Recorded
 from domain.events import Event
 from infrastructure.database.engines import Database
-from projections import activity, dispatch_queue, emails, recipients, suppressions
+from projections import activity, dead_letters, dispatch_queue, emails, recipients, suppressions, unconfirmed
 from projections.projection import Projection
 
 ALL: tuple[Projection, ...] = (
@@ -19,6 +19,8 @@ ALL: tuple[Projection, ...] = (
     activity.PROJECTION,
     dispatch_queue.PROJECTION,
     suppressions.PROJECTION,
+    dead_letters.PROJECTION,
+    unconfirmed.PROJECTION,
 )
 Rows = list[tuple[Any, ...]]
 
