@@ -35,6 +35,12 @@ class Metrics:
             registry=self._registry,
             buckets=_SECONDS,
         )
+        self._unread = Counter(
+            "postledger_gauges_unread",
+            "Times that the gauges were left out of an answer because the database did not give them, by error.",
+            ("error",),
+            registry=self._registry,
+        )
 
     def hook(self, provider: str, outcome: str) -> None:
         """A delivery came to /hooks. A provider that is not configured is called `unknown`."""
@@ -48,6 +54,10 @@ class Metrics:
         """A provider was called."""
         self._sends.labels(provider, outcome).inc()
         self._seconds.labels(provider).observe(seconds)
+
+    def unread(self, error: str) -> None:
+        """The gauges could not be read. `error` is the name of a class."""
+        self._unread.labels(error).inc()
 
     def text(self) -> bytes:
         """All of it, in Prometheus's text format."""

@@ -7,5 +7,6 @@ from infrastructure.web.reply import Reply
 
 
 async def show(call: Call) -> Reply:
-    """What this process has counted since it started, in Prometheus's text format."""
-    return Reply(200, call.service.metrics.text(), content_type=CONTENT_TYPE_LATEST.encode())
+    """What this process has counted since it started, and how the service is doing, in Prometheus's text format."""
+    gauges = await call.service.gauges()  # before the rest, which counts when they cannot be read
+    return Reply(200, call.service.metrics.text() + gauges, content_type=CONTENT_TYPE_LATEST.encode())

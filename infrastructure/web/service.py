@@ -15,6 +15,11 @@ from infrastructure.metrics import Metrics
 Checks = Mapping[str, str | None]  # by name; None means fine, else what is wrong
 
 
+async def no_gauges() -> bytes:
+    """Nothing, in Prometheus's text format."""
+    return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """Handlers for commands, stores and read models for queries, and who may ask."""
@@ -32,4 +37,5 @@ class Service:
     max_body_bytes: int
     ready: Callable[[], Awaitable[Checks]]
     metrics: Metrics = field(default_factory=Metrics)
+    gauges: Callable[[], Awaitable[bytes]] = no_gauges  # how the service is doing, in Prometheus's text format
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # set before the server stops, to end the streams
