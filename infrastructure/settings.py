@@ -60,6 +60,26 @@ class Settings(BaseSettings):
         default=timedelta(days=90), description="How long what providers delivered is kept as it came."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    worker_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Where a process with the role worker answers /metrics and the probes.",
+    )
+
+    alert_every: timedelta = Field(default=timedelta(seconds=15), description="How often the rules are looked through.")
+    alert_calm: timedelta = Field(default=timedelta(minutes=2), description="How long all is well before it is over.")
+    alert_dead_letters: int = Field(default=20, ge=1, le=9000, description="More than these within the window.")
+    alert_dead_letters_window: timedelta = timedelta(minutes=15)
+    alert_queue_age: timedelta = Field(default=timedelta(minutes=5), description="Due for longer, and nobody began.")
+    alert_in_doubt: int = Field(default=50, ge=1, le=9000, description="More emails than these in doubt at once.")
+    alert_in_doubt_age: timedelta = Field(default=timedelta(hours=1), description="One of them in doubt for longer.")
+    alert_lag: int = Field(default=10_000, ge=1, description="Events that a read model may be behind.")
+    alert_webhook: SecretStr | None = Field(default=None, description="A URL that alerts are posted to.")
+    alert_webhook_secret: SecretStr | None = Field(default=None, description="Signs them; may begin with whsec_.")
+    alert_webhook_internal: bool = Field(default=False, description="Whether it may be an address inside.")
+    alert_email_to: str = Field(default="", description="Who gets alerts by email; several are parted by commas.")
+    alert_email_from: str = Field(default="", description="The sender of these emails.")
 
     in_doubt: InDoubt = "at_least_once"
     max_attempts: int = Field(default=12, ge=1, le=100)
@@ -102,7 +122,8 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "lease", "poll", "drain", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"
+        *("lease", "poll", "drain", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"),
+        *("alert_every", "alert_calm", "alert_dead_letters_window", "alert_queue_age", "alert_in_doubt_age"),
     )
     @classmethod
     def _positive(cls, value: timedelta) -> timedelta:

@@ -11,6 +11,7 @@ from infrastructure.cli import display
 from infrastructure.settings import Settings, load_settings, variable
 
 _MASK = "***"
+_SECRET = frozenset({"api_key", "alert_webhook", "alert_webhook_secret"})  # a webhook's path may be its secret
 _HARMLESS = frozenset({"dir", "domain", "endpoint", "host", "port", "region", "sslmode", "tls"})  # URL parameters
 
 
@@ -28,7 +29,7 @@ def config_command() -> None:
 def shown(settings: Settings, name: str) -> str:
     """A setting's value as text, its secrets masked."""
     value = getattr(settings, name)
-    if name == "api_key":
+    if name in _SECRET:
         return _MASK if value else ""
     if isinstance(value, dict):
         return ",".join(f"{key}={masked(url.get_secret_value())}" for key, url in value.items())
