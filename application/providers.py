@@ -8,6 +8,7 @@ from application.errors import Contended, StreamConflict
 from application.ports import Ledger
 from domain.events import Event
 from domain.provider import Provider
+from domain.provider_state import ProviderState
 
 _TRIES = 8
 
@@ -30,13 +31,13 @@ class Providers:
         """How it stands by its stream, to the last event. Raises StoreUnavailable."""
         return (await self._load(name))[0]
 
-    async def decide(self, name: str, ask: Callable[[Provider], None]) -> Change:
+    async def decide(self, name: str, ask: Callable[[Provider], None], *, known: ProviderState | None = None) -> Change:
         """Let `ask` record events and commit them; it is asked again when somebody else wrote in between.
 
-        Raises what `ask` raises, Contended, StoreUnavailable.
+        `known` spares reading the stream for the first try. Raises what `ask` raises, Contended, StoreUnavailable.
         """
-        for _ in range(_TRIES):
-            provider, position = await self._load(name)
+        for tried in range(_TRIES):
+            provider, position = (Provider.standing(known), 0) if known and not tried else await self._load(name)
             ask(provider)
             events = provider.collect_events()
             if not events:

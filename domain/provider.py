@@ -5,7 +5,7 @@ processes may say the same thing at once.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from domain.ids import provider_id
 from domain.provider_state import Circuit, ProviderState
 from domain.recording import bookkeeping
 
+_LONGEST_HINT = timedelta(days=1)
 Rule = Literal["consecutive_failures", "error_rate", "probe_failed", "health_check"]
 
 
@@ -42,7 +43,7 @@ class Breakdown:
     error_class: ErrorClass | None = None
     reason: str | None = None
     words: str = field(default="", repr=False)
-    retry_after: timedelta | None = None  # the provider's own hint, which wins when it is longer
+    retry_after: timedelta | None = None  # the provider's own hint, which wins when it is longer, within reason
 
     @property
     def cause(self) -> p.Cause:
@@ -57,6 +58,13 @@ class Provider:
         self.name = name
         self.state = ProviderState(name)
         self._pending: list[Event] = []
+
+    @classmethod
+    def standing(cls, state: ProviderState) -> "Provider":
+        """One of which no more is known than how it stands. The state given stays as it is."""
+        provider = cls(state.name)
+        provider.state = replace(state)
+        return provider
 
     @classmethod
     def of(cls, name: str, history: Iterable[Event]) -> "Provider":
@@ -88,7 +96,7 @@ class Provider:
         if circuit is Circuit.CLOSED and why.rule == "probe_failed":
             return  # somebody else's probe came through meanwhile
         openings = self.state.openings + 1
-        until = stamp.now + max(rest.after(openings), why.retry_after or timedelta(0))
+        until = stamp.now + max(rest.after(openings), min(why.retry_after or timedelta(0), _LONGEST_HINT))
         self._record(
             p.ProviderDegraded,
             stamp,

@@ -24,9 +24,11 @@ class ProviderState:
 
     name: str
     version: int = 0  # of its stream
-    since: datetime | None = None  # the latest change
+    since: datetime | None = None  # the latest change, drills aside
     paused: bool = False
     cause: str | None = None  # `sends` or `check`, while it is degraded
+    rule: str | None = None  # by which it was taken for degraded, while it is
+    reason: str | None = None  # of the last failure, likewise
     error_class: ErrorClass | None = None  # of the last failure before it was degraded, while it is
     degraded_until: datetime | None = None
     openings: int = 0  # in a row
@@ -46,6 +48,10 @@ class ProviderState:
             return Circuit.CLOSED
         return Circuit.OPEN if now < self.degraded_until else Circuit.HALF_OPEN
 
+    def word(self, now: datetime) -> str:
+        """How it stands, in one word: `paused`, or the circuit's."""
+        return "paused" if self.paused else self.circuit(now).value
+
     def drill(self, now: datetime) -> str | None:
         """The fault that is injected at `now`, if one is."""
         return self.drill_fault if self.drill_until is not None and now < self.drill_until else None
@@ -54,17 +60,19 @@ class ProviderState:
         """Follow one more event."""
         self.version = event.originator_version
         if follow := _FOLLOW.get(type(event)):
-            self.since = event.occurred_at
             follow(self, event)
+        if follow not in (_drilled, _drill_ended):
+            self.since = event.occurred_at
 
 
 def _degraded(state: ProviderState, event: p.ProviderDegraded) -> None:
     state.cause, state.degraded_until, state.openings = event.cause, event.until, event.openings
-    state.error_class = event.error_class
+    state.rule, state.reason, state.error_class = event.rule, event.reason, event.error_class
 
 
 def _recovered(state: ProviderState, event: p.ProviderRecovered | p.ProviderResumed) -> None:
-    state.cause, state.error_class, state.degraded_until, state.openings = None, None, None, 0
+    state.cause, state.degraded_until, state.openings = None, None, 0
+    state.rule, state.reason, state.error_class = None, None, None
 
 
 def _paused(state: ProviderState, event: p.ProviderPaused) -> None:
