@@ -1,6 +1,6 @@
 """How a provider stands: one fold of its stream's events, for the aggregate, the read model and the router."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -35,6 +35,13 @@ class ProviderState:
     drill_fault: str | None = None
     drill_rate: float = 0.0
     drill_until: datetime | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> "ProviderState":
+        """From all its fields in order, as a table gives them."""
+        state = cls(*values)
+        state.error_class = ErrorClass(state.error_class) if state.error_class else None
+        return state
 
     @property
     def degraded(self) -> bool:

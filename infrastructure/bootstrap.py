@@ -16,6 +16,8 @@ from uuid import UUID
 
 from sqlalchemy.engine import make_url
 
+from application.alert_rules import Thresholds
+from application.alerts import AlertChannel, AlertWatch, WatchPace
 from application.change_email import ChangeEmailHandler
 from application.delivery import Delivery, Tools
 from application.dispatcher import Dispatcher, Pace
@@ -28,27 +30,37 @@ from application.provider_lists import FollowProviderLists
 from application.routing import Route, RouteProvider, Router
 from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
+from domain.address import parse_mailbox
 from domain.answer import Answer
+from domain.errors import InvalidAddress
 from domain.events import Priority
 from domain.provider_state import ProviderState
+from infrastructure.alerts.email import EmailAlerts
+from infrastructure.alerts.log import LogAlerts
+from infrastructure.alerts.webhook import WebhookAlerts
 from infrastructure.blobs.filesystem import FilesystemBlobs
 from infrastructure.database.engines import Database
+from infrastructure.database.leadership import Leadership
 from infrastructure.database.notifications import Wakeups
 from infrastructure.dispatch_queue import SqlDispatchQueue
 from infrastructure.follower import Follower
+from infrastructure.gauges import Gauges
 from infrastructure.inbox import SqlInbox
+from infrastructure.incidents import SqlIncidents
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.postgres import PostgresEventStore
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.ledger.store import EventStore
 from infrastructure.metrics import Metrics
+from infrastructure.outbound import Outbound, Refused, check_url
 from infrastructure.projection_runner import ProjectionRunner
 from infrastructure.provider_table import make_poller, make_provider
 from infrastructure.providers.measured import Measured
 from infrastructure.sent_messages import SqlSentMessages
 from infrastructure.settings import PREFIX, Settings, SettingsError
+from infrastructure.vitals import SqlVitals
 from infrastructure.web.service import Service
-from infrastructure.workers import Loop, fetching
+from infrastructure.workers import Loop, fetching, watching
 from projections import (
     activity,
     dead_letters,
@@ -59,6 +71,7 @@ from projections import (
     suppressions,
     unconfirmed,
 )
+from projections import providers as provider_rows
 from projections.projection import Projection
 
 PROJECTIONS: Sequence[Projection] = (
@@ -70,9 +83,11 @@ PROJECTIONS: Sequence[Projection] = (
     suppressions.PROJECTION,
     dead_letters.PROJECTION,
     unconfirmed.PROJECTION,
+    provider_rows.PROJECTION,
 )
 
 _FEEDING = 0x706C_7366  # "plsf": who feeds the suppression list
+_WATCHING = 0x706C_616C  # "plal": who watches how the service is doing
 _READY_WITHIN = 2.0  # seconds; whoever asks whether we are ready wants to know now
 
 _T = TypeVar("_T")
@@ -96,16 +111,21 @@ class System:
     suppressions: Suppressions
     feeding: Follower
     loops: Sequence[Loop]
+    incidents: SqlIncidents
+    alerts: Sequence[AlertChannel]
+    outbound: Outbound
 
     async def prepare(self) -> None:
         """Create what tables are missing; any number of processes may at once. Raises StoreUnavailable."""
         await self.runner.prepare()
         await self.inbox.prepare()
         await self.feeding.prepare()
+        await self.incidents.prepare()
 
     async def close(self) -> None:
         await self.wakeups.stop()
         await self.inbox.close()
+        await self.outbound.close()
         for provider in self.providers.values():
             await provider.close()
         await self.ledger.close()
@@ -136,8 +156,11 @@ def bootstrap(settings: Settings) -> System:
     lists = FollowProviderLists(suppression_list, set(settings.api_keys().values()), now)
     record = RecordFeedback(ledger, SqlSentMessages(database), lists, now)
     translate = TranslateInbox(inbox, sources, record, now, metrics.feedback)
+    vitals = SqlVitals(database, runner.positions, settings.alert_dead_letters_window, now)
+    incidents = SqlIncidents(database)
+    send_email = SendEmailHandler(ledger, blobs, suppression_list, now, settings.policy)
     service = Service(
-        send_email=SendEmailHandler(ledger, blobs, suppression_list, now, settings.policy),
+        send_email=send_email,
         change_email=ChangeEmailHandler(ledger, now, tuple(providers)),
         hooks=HookDoor(inbox, sources),
         suppressions=suppression_list,
@@ -150,14 +173,21 @@ def bootstrap(settings: Settings) -> System:
         max_body_bytes=settings.max_body_bytes,
         ready=_readiness(ledger, runner),
         metrics=metrics,
+        gauges=Gauges(vitals, states, list(providers), incidents, metrics, now).text,
     )
     dispatchers = list(_dispatchers(settings, queue, limits, Delivery(tools)))
     feeder = SuppressionFeeder(ledger, suppression_list, now)
     feeding = Follower("suppressions", TOPICS, feeder, ledger, database, now, key=_FEEDING)
-    loops: list[Loop] = [translate.run, feeding.run, *_fetching(settings, sources, inbox, metrics)]
+    outbound = Outbound(internal=settings.alert_webhook_internal)
+    alerts = list(_alert_channels(settings, send_email, outbound))
+    pace = WatchPace(settings.alert_every, settings.alert_calm)
+    watch = AlertWatch(vitals, states, list(providers), incidents, alerts, _thresholds(settings), pace, now)
+    lead = Leadership(database, _WATCHING, lease=3 * settings.alert_every.total_seconds())
+    loops: list[Loop] = [translate.run, feeding.run, watching(watch, lead)]
+    loops += _fetching(settings, sources, inbox, metrics)
     return System(
         *(settings, ledger, database, wakeups, blobs, providers, runner, dispatchers, service),
-        *(inbox, translate, suppression_list, feeding, loops),
+        *(inbox, translate, suppression_list, feeding, loops, incidents, alerts, outbound),
     )
 
 
@@ -237,6 +267,42 @@ def _fetching(
         refused = partial(metrics.hook, name)
         if poller := make_poller(settings.providers[name].get_secret_value(), source, now, refused):
             yield fetching(poller, name, inbox, metrics.hook)
+
+
+def _alert_channels(settings: Settings, send: SendEmailHandler, outbound: Outbound) -> Iterator[AlertChannel]:
+    yield LogAlerts()
+    if settings.alert_webhook:
+        url, secret = settings.alert_webhook.get_secret_value(), settings.alert_webhook_secret
+        try:
+            check_url(url, internal=settings.alert_webhook_internal)
+        except Refused as refused:
+            raise SettingsError(f"{PREFIX}ALERT_WEBHOOK: {refused}") from None
+        key = secret.get_secret_value() if secret else None
+        yield _checked("ALERT_WEBHOOK_SECRET", lambda: WebhookAlerts(url, outbound, now, key))
+    if settings.alert_email_to:
+        to = [part.strip() for part in settings.alert_email_to.split(",")]
+        for variable, addresses in (("ALERT_EMAIL_TO", to), ("ALERT_EMAIL_FROM", [settings.alert_email_from])):
+            _check_addresses(variable, addresses)
+        yield EmailAlerts(send, settings.alert_email_from, to)
+
+
+def _check_addresses(variable: str, addresses: Sequence[str]) -> None:
+    try:
+        for address in addresses:
+            parse_mailbox(address)
+    except InvalidAddress:
+        raise SettingsError(f"{PREFIX}{variable}: must be an email address, such as ops@example.org") from None
+
+
+def _thresholds(settings: Settings) -> Thresholds:
+    return Thresholds(
+        dead_letters=settings.alert_dead_letters,
+        dead_letters_window=settings.alert_dead_letters_window,
+        queue_age=settings.alert_queue_age,
+        in_doubt=settings.alert_in_doubt,
+        in_doubt_age=settings.alert_in_doubt_age,
+        lag=settings.alert_lag,
+    )
 
 
 def _checked(variable: str, make: Callable[[], _T]) -> _T:

@@ -129,7 +129,8 @@ def test_a_drill_runs_until_its_end_or_an_operators() -> None:
     assert [event.TYPE for event in provider.collect_events()] == ["provider.drill_started", "provider.drill_ended"]
 
 
-def _asks(chance: Random, now: datetime) -> Callable[[Provider], None]:
+def asks(chance: Random, now: datetime) -> Callable[[Provider], None]:
+    """Anything that may be asked of a provider."""
     rule: Rule = chance.choice(("consecutive_failures", "probe_failed", "health_check"))
     return chance.choice(
         (
@@ -150,7 +151,7 @@ def test_a_stream_rebuilds_what_stands_and_each_of_its_events_changed_something(
     for _ in range(chance.randrange(30)):
         now += timedelta(seconds=chance.choice((0, 1, 45, 400)))
         before = Provider.of("main", history).state
-        _asks(chance, now)(provider)
+        asks(chance, now)(provider)
         recorded = provider.collect_events()
         history += recorded
         assert len(recorded) <= 1

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from application.ports import Recorded
 from domain.events import Event
 from infrastructure.database.engines import Database
-from projections import activity, dead_letters, dispatch_queue, emails, recipients, suppressions, unconfirmed
+from projections import activity, dead_letters, dispatch_queue, emails, providers, recipients, suppressions, unconfirmed
 from projections.projection import Projection
 
 ALL: tuple[Projection, ...] = (
@@ -21,6 +21,7 @@ ALL: tuple[Projection, ...] = (
     suppressions.PROJECTION,
     dead_letters.PROJECTION,
     unconfirmed.PROJECTION,
+    providers.PROJECTION,
 )
 Rows = list[tuple[Any, ...]]
 
