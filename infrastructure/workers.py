@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from application.alerts import AlertWatch
 from application.blob_sweep import InUse, sweep_orphans
 from application.dispatcher import Dispatcher
 from application.errors import ApplicationError, Untrusted
 from application.inbox import Inbox
 from application.ports import BlobStore, Clock, Hook
 from application.surprises import log_surprise
+from infrastructure.database.leadership import Leadership
 from infrastructure.projection_runner import ProjectionRunner
 
 Keep = Callable[[Hook, str], Awaitable[None]]  # keeps a delivery durably under its key; raises StoreUnavailable
@@ -81,6 +83,21 @@ def fetching(poller: Poller, provider: str, inbox: Inbox, count: Callable[[str, 
             await poller.close()
 
     return fetch
+
+
+def watching(watch: AlertWatch, leadership: Leadership) -> Loop:
+    """Watches how the service is doing, in one process at a time."""
+
+    async def leads() -> bool:
+        return await asyncio.to_thread(leadership.hold)
+
+    async def run(stop: asyncio.Event) -> None:
+        try:
+            await watch.run(leads, stop)
+        finally:
+            await asyncio.to_thread(leadership.give_up)
+
+    return run
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], every: float) -> None:
