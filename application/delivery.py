@@ -91,7 +91,7 @@ class Delivery:
             case Step.DOUBT:
                 await self._decide(email_id, self._doubt, known)
             case Step.SETTLE:
-                await self._settle(known[0])
+                await self._settle(known[0], still_ours)
             case Step.NOTHING if known[0].due_at is not None:
                 return Held(None, known[0].due_at)  # the queue was behind, or has been told so by somebody else
             case Step.NOTHING:
@@ -228,11 +228,12 @@ class Delivery:
     async def _answer(self, email: Email, started: EmailDeliveryStarted, still_ours: Callable[[], bool]) -> Answer:
         provider = self._tools.providers[started.provider]
         try:
-            message = await self._message(email, started)
+            message = await self._message(email, started, still_ours)
             if message is None:
                 return Answer(error_class=ErrorClass.PERMANENT, reason="content_missing")
             if not still_ours():
                 # We were held up past our lease; somebody may have judged this attempt already. Nothing was sent.
+                # The adapters ask again before the last bytes of it go out, for we may be stopped at any moment.
                 return Answer(error_class=ErrorClass.TRANSIENT, reason="lease_lost")
             return await provider.send(message)
         except BlobMissing:
@@ -243,9 +244,9 @@ class Delivery:
             log_surprise(_log, f"sending email {email.id} through {started.provider}", error)
             return Answer(error_class=ErrorClass.UNKNOWN, reason="adapter_error")
 
-    async def _settle(self, email: Email) -> None:
+    async def _settle(self, email: Email, still_ours: Callable[[], bool]) -> None:
         started = email.attempts[email.standing.attempt]
-        found = await self._look_up(email, started)
+        found = await self._look_up(email, started, still_ours)
         await self._persist(
             lambda: decide(
                 self._tools.ledger,
@@ -258,9 +259,11 @@ class Delivery:
             )
         )
 
-    async def _look_up(self, email: Email, started: EmailDeliveryStarted) -> Answer | None:
+    async def _look_up(
+        self, email: Email, started: EmailDeliveryStarted, still_ours: Callable[[], bool]
+    ) -> Answer | None:
         provider = self._tools.providers.get(started.provider)
-        message = await self._message(email, started)
+        message = await self._message(email, started, still_ours)
         if provider is None or message is None:
             return None
         try:
@@ -269,12 +272,14 @@ class Delivery:
             log_surprise(_log, f"looking up email {email.id} at {started.provider}", error)
             return None
 
-    async def _message(self, email: Email, started: EmailDeliveryStarted) -> OutgoingMessage | None:
+    async def _message(
+        self, email: Email, started: EmailDeliveryStarted, still_ours: Callable[[], bool]
+    ) -> OutgoingMessage | None:
         content = await self._persist(lambda: self._tools.contents.load_content(email.id))
         if content is None:
             return None
         date = email.first_due
-        return OutgoingMessage(email.queued, started, content, date, self._tools.blobs)
+        return OutgoingMessage(email.queued, started, content, date, self._tools.blobs, still_ours=still_ours)
 
     async def _persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Go on until the store takes it: what a provider answered must not get lost because of a database restart."""

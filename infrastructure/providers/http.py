@@ -5,7 +5,7 @@ Nothing is retried here: a second POST could be a second email (docs/adr/0010).
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,16 +14,14 @@ from pydantic_core import from_json
 
 from domain.answer import Answer
 from domain.delivery import ErrorClass
-from infrastructure.providers.http_body import Body, WrongLength
+from infrastructure.providers.http_body import Body, NotOurs, NotSent, WrongLength
 
 _CONNECT_TIMEOUT, _TIMEOUT = 10.0, 60.0  # seconds
 _LONGEST_ANSWER = 1 << 22  # bytes; what a provider says beyond is not read
 _IDLE = 15.0  # seconds that a connection is kept; providers close theirs after a minute or more
 _BEFORE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ValueError)  # there was no connection yet
 
-
-class NotSent(Exception):
-    """No connection, or none that was given the whole request: the provider cannot have acted on it."""
+__all__ = ["AnswerLost", "HttpClient", "NotOurs", "NotSent", "Reply", "Request", "no_answer"]
 
 
 class AnswerLost(Exception):
@@ -84,11 +82,11 @@ class HttpClient:
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
-    async def call(self, request: Request) -> Reply:
+    async def call(self, request: Request, still_ours: Callable[[], bool] = lambda: True) -> Reply:
         """The provider's answer, whatever it is. Raises NotSent, AnswerLost, and what a streamed body raises: then
-        nothing was sent either."""
+        nothing was sent either. `still_ours` is asked right before the end of a body is written."""
         url = self._url(request.path)
-        body = Body(request.body, request.length) if request.body else None
+        body = Body(request.body, request.length, still_ours) if request.body else None
         options: dict[str, Any] = {"headers": {**self._headers, **request.headers}, "allow_redirects": False}
         try:
             async with self._slots, self._opened().request(request.method, url, data=body, **options) as response:
@@ -137,6 +135,8 @@ def _meaning(error: Exception, body: Body | None) -> Exception:
 
 def no_answer(trouble: NotSent | AnswerLost) -> Answer:
     """What it means for an email that a call ended without an answer."""
+    if isinstance(trouble, NotOurs):
+        return Answer(error_class=ErrorClass.TRANSIENT, reason="lease_lost")
     if isinstance(trouble, NotSent):
         return Answer(error_class=ErrorClass.TRANSIENT, reason="unreachable", words=str(trouble))
     return Answer(error_class=ErrorClass.UNKNOWN, reason="answer_lost", words=str(trouble))

@@ -325,7 +325,7 @@ class MailgunProvider:
 
         async def call(recipient: Recipient) -> Answer:
             try:
-                reply = await self._http.call(build(message, recipient, mime, self._settings))
+                reply = await self._http.call(build(message, recipient, mime, self._settings), message.still_ours)
             except (NotSent, AnswerLost) as trouble:
                 return no_answer(trouble)
             answer = parse(recipient, reply, self._clock())

@@ -291,7 +291,7 @@ class PostmarkProvider:
 
     async def send(self, message: OutgoingMessage) -> Answer:
         try:
-            reply = await self._http.call(build(message, self._settings))
+            reply = await self._http.call(build(message, self._settings), message.still_ours)
             answer = parse(message, self._redacted(reply), self.name, self._clock())
         except (NotSent, AnswerLost) as trouble:
             answer = no_answer(trouble)

@@ -263,7 +263,7 @@ class ResendProvider:
 
     async def send(self, message: OutgoingMessage) -> Answer:
         try:
-            reply = await self._http.call(build(message, self._settings))
+            reply = await self._http.call(build(message, self._settings), message.still_ours)
         except (NotSent, AnswerLost) as trouble:
             return _for_all(message, no_answer(trouble), self.name, self._clock())
         quoted = replace(reply, body=reply.body.replace(self._settings.key.encode(), b"***"))

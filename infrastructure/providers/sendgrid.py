@@ -259,7 +259,7 @@ class SendGridProvider:
 
     async def send(self, message: OutgoingMessage) -> Answer:
         try:
-            reply = await self._http.call(build(message, self._settings))
+            reply = await self._http.call(build(message, self._settings), message.still_ours)
         except (NotSent, AnswerLost) as trouble:
             return no_answer(trouble)
         return parse(message, self._redacted(reply), self._clock(), sandbox=self._settings.sandbox)

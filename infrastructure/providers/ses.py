@@ -235,7 +235,9 @@ class SesProvider:
             return _NO_LOCAL_PART
         arguments = build(message, recipient, mime, self._settings.configuration_set)
         try:
-            return parse(recipient, await self._aws.call("sesv2", "send_email", **arguments))
+            return parse(
+                recipient, await self._aws.call("sesv2", "send_email", still_ours=message.still_ours, **arguments)
+            )
         except (NotSent, AnswerLost) as trouble:
             return no_answer(trouble)
 

@@ -5,15 +5,15 @@ unless asked to for a call that only reads. It is imported with the first call, 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 
 from application.errors import ProviderTrouble
-from infrastructure.providers.http import AnswerLost, NotSent
+from infrastructure.providers.http import AnswerLost, NotOurs, NotSent
 from infrastructure.providers.reading import get, text
 
 _CONNECT_TIMEOUT = 5.0  # seconds
@@ -51,15 +51,24 @@ class Aws:
         self._opening = Lock()  # boto3's sessions are not thread-safe; its clients are
         self._session: Any = None
         self._clients: dict[tuple[str, str, int], Any] = {}
+        self._under_way = local()  # each call has its thread
 
     async def call(
-        self, service: str, operation: str, *, region: str | None = None, attempts: int = 1, **arguments: Any
+        self,
+        service: str,
+        operation: str,
+        *,
+        region: str | None = None,
+        attempts: int = 1,
+        still_ours: Callable[[], bool] = lambda: True,
+        **arguments: Any,
     ) -> Mapping[str, Any]:
         """The answer, or an error as boto3 has it: `{"Error": {"Code": …, "Message": …}, "ResponseMetadata": …}`.
 
-        Raises NotSent and AnswerLost.
+        Raises NotSent and AnswerLost. `still_ours` is asked when the request is signed and ready.
         """
-        work = partial(self._call, (service, region or self._access.region, attempts), operation, arguments)
+        wanted = (service, region or self._access.region, attempts)
+        work = partial(self._call, wanted, operation, arguments, still_ours)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def ask(self, service: str, operation: str, **arguments: Any) -> Mapping[str, Any]:
@@ -78,9 +87,16 @@ class Aws:
         for client in self._clients.values():
             client.close()
 
-    def _call(self, wanted: tuple[str, str, int], operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _call(
+        self,
+        wanted: tuple[str, str, int],
+        operation: str,
+        arguments: Mapping[str, Any],
+        still_ours: Callable[[], bool],
+    ) -> Mapping[str, Any]:
         from botocore.exceptions import ClientError
 
+        self._under_way.still_ours = still_ours
         try:
             answer: Mapping[str, Any] = getattr(self._client(wanted), operation)(**arguments)
         except ClientError as error:
@@ -110,10 +126,18 @@ class Aws:
             read_timeout=access.timeout,
             max_pool_connections=access.connections,
         )
-        return self._session.client(service, region_name=region, endpoint_url=access.endpoint, config=config)
+        client = self._session.client(service, region_name=region, endpoint_url=access.endpoint, config=config)
+        client.meta.events.register("before-send", self._ask_again)
+        return client
+
+    def _ask_again(self, **_: Any) -> None:
+        if not self._under_way.still_ours():
+            raise NotOurs("lease_lost")
 
 
 def _failed(error: Exception) -> Mapping[str, Any]:
+    if isinstance(error, NotOurs):
+        raise error
     names = [each.__name__ for each in type(error).__mro__]
     if _NOT_SENT.intersection(names):
         raise NotSent(names[0]) from None

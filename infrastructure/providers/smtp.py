@@ -26,7 +26,7 @@ from domain.feedback import Feedback, Kind
 from infrastructure.providers import reading, verp
 from infrastructure.providers.dsn import translate_message
 from infrastructure.providers.each import combine
-from infrastructure.providers.smtp_connection import AnswerLost, SmtpConnection, SmtpTrouble
+from infrastructure.providers.smtp_connection import AnswerLost, NotOurs, SmtpConnection, SmtpTrouble
 from infrastructure.providers.smtp_pool import SmtpPool
 from infrastructure.providers.smtp_replies import Classified, Stage, classify, printable
 from infrastructure.providers.smtp_settings import SmtpSettings
@@ -116,6 +116,8 @@ class SmtpProvider:
         except AnswerLost as lost:
             answer = Answer(error_class=ErrorClass.UNKNOWN, reason="answer_lost", words=str(lost))
             return _Said(answer, general=True)
+        except NotOurs:
+            return _Said(Answer(error_class=ErrorClass.TRANSIENT, reason="lease_lost"), general=True)
 
     async def _attempt(self, recipient: Recipient, letter: Letter) -> _Said:
         reused = False
@@ -134,7 +136,7 @@ class SmtpProvider:
         if isinstance(transaction, Classified):
             return _Said(not_taken(letter.message, recipient, transaction, self._clock(), self.name))
         try:
-            words = await _hand_over(connection, transaction)
+            words = await _hand_over(connection, transaction, letter.message)
         except SmtpTrouble as trouble:
             if trouble.ends_session:
                 raise
@@ -145,11 +147,11 @@ class SmtpProvider:
         return _Said(taken(letter.message, recipient, words))
 
 
-async def _hand_over(connection: SmtpConnection, transaction: Transaction) -> str:
-    """The server's words when it has taken the message. Raises SmtpTrouble and AnswerLost."""
+async def _hand_over(connection: SmtpConnection, transaction: Transaction, message: OutgoingMessage) -> str:
+    """The server's words when it has taken the message. Raises SmtpTrouble, AnswerLost and NotOurs."""
     await connection.mail(transaction.sender, transaction.mail_options)
     await connection.rcpt(transaction.recipient, transaction.rcpt_options)
-    return await connection.data(transaction.body)
+    return await connection.data(transaction.body, message.still_ours)
 
 
 def _concerns_all(stage: Stage, why: Classified) -> bool:

@@ -6,7 +6,7 @@ tell whether the final dot was written when the connection broke.
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import cast
 
@@ -35,6 +35,10 @@ class SmtpTrouble(Exception):
 
 class AnswerLost(Exception):
     """The final dot may have been written, and no answer to it came."""
+
+
+class NotOurs(Exception):
+    """We were held up for so long that somebody else may be about to do the same: the final dot was not written."""
 
 
 class SmtpConnection:
@@ -108,26 +112,31 @@ class SmtpConnection:
         """Name the recipient. Raises SmtpTrouble, for a refusal too."""
         await self._expect_ok("rcpt_to", f"RCPT TO:<{address}>{options}")
 
-    async def data(self, message: bytes) -> str:
-        """Hand the message over; returns the server's words. Raises SmtpTrouble, or AnswerLost past the final dot."""
+    async def data(self, message: bytes, still_ours: Callable[[], bool] = lambda: True) -> str:
+        """Hand the message over; returns the server's words. Raises SmtpTrouble, or AnswerLost past the final dot.
+
+        Right before that dot `still_ours` is asked: raises NotOurs.
+        """
         reply = await self._command("data", "DATA")
         if reply.code != 354:
             raise _trouble("data", reply)
         with _at("data"):
-            await self._write(message.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+            await self._write(message.replace(b"\r\n.", b"\r\n..") + b".\r\n", still_ours)
         reply = await self._final_reply()
         if reply.code >= 400:
             raise _trouble("data", reply)
         self._in_transaction = False  # RFC 5321 section 4.1.1.4: the server's buffers are empty again
         return reply.message
 
-    async def _write(self, wire: bytes) -> None:
+    async def _write(self, wire: bytes, still_ours: Callable[[], bool]) -> None:
         """Write it in blocks. As long as this has not returned, the final dot has not been written."""
         last = (len(wire) - 1) // _BLOCK * _BLOCK
         for start in range(0, last, _BLOCK):
             self._protocol.write(wire[start : start + _BLOCK])
             async with asyncio.timeout(self._settings.timeout):
                 await self._drained()
+        if not still_ours():
+            raise NotOurs
         self._protocol.write(wire[last:] if last else wire)
 
     async def _drained(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 import pytest
 
@@ -105,6 +106,32 @@ def test_trouble_with_the_first_recipient_is_not_trouble_with_all(make: MakeRig,
         else:
             assert [m.recipient_id for m in answer.messages] == [bob]
             assert answer.refused() == (ada,)
+
+    with_rig(make, use)
+
+
+@pytest.mark.parametrize("make", RIGS.values(), ids=RIGS.keys())
+def test_who_was_held_up_until_it_had_but_to_be_sent_sends_nothing(make: MakeRig) -> None:
+    async def use(rig: Rig) -> None:
+        answer = await rig.provider.send(replace(outgoing(), still_ours=lambda: False))
+        assert (answer.error_class, answer.reason) == (ErrorClass.TRANSIENT, "lease_lost")
+        assert rig.taken == 0
+        assert (await rig.provider.send(outgoing())).messages  # the connection is as good as ever, or a new one
+
+    with_rig(make, use)
+
+
+@pytest.mark.parametrize("make", RIGS.values(), ids=RIGS.keys())
+def test_what_was_sent_before_it_was_held_up_is_told(make: MakeRig) -> None:
+    message = outgoing(["ada@example.com", "bob@example.com", "eve@example.com"])
+    asked = iter([True])
+
+    async def use(rig: Rig) -> None:
+        answer = await rig.provider.send(replace(message, still_ours=lambda: next(asked, False)))
+        sent = message.recipients[:1] if rig.provider.separate else message.recipients
+        assert {m.recipient_id for m in answer.messages} == {r.id for r in sent}
+        assert set(answer.put_off) == {r.id for r in message.recipients} - {r.id for r in sent}
+        assert rig.taken == 1
 
     with_rig(make, use)
 

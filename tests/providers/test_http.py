@@ -212,18 +212,19 @@ def test_a_connection_that_ends_before_anything_is_read_is_told_apart_only_where
     assert stub.requests == []
 
 
-def test_a_body_left_in_our_own_buffer_is_in_doubt() -> None:
+@pytest.mark.parametrize(("size", "meaning"), [(1 << 10, AnswerLost), (16 << 20, NotSent)])
+def test_a_body_that_nobody_reads_is_in_doubt_when_its_end_was_handed_over(size: int, meaning: type[Exception]) -> None:
     """Closing a connection still delivers what it was given."""
 
     async def scenario() -> Reply | Exception:
         with socket.create_server(("127.0.0.1", 0)) as deaf:
             client = HttpClient(f"http://127.0.0.1:{deaf.getsockname()[1]}", {}, timeout=0.2)
-            got = await outcome(client, Request("POST", "/", b"x" * (16 << 20)))
+            got = await outcome(client, Request("POST", "/", b"x" * size))
         await asyncio.sleep(0.05)  # the connection is reset, and what was left of the body dropped
         await client.close()
         return got
 
-    assert isinstance(asyncio.run(scenario()), AnswerLost)
+    assert isinstance(asyncio.run(scenario()), meaning)
 
 
 # -- streamed bodies ---------------------------------------------------------------------------------------------------
@@ -450,3 +451,31 @@ def test_nothing_is_left_open() -> None:
 def test_what_no_answer_means_for_an_email() -> None:
     assert no_answer(NotSent("X")).error_class is ErrorClass.TRANSIENT
     assert no_answer(AnswerLost("X")).in_doubt
+
+
+# -- who was held up ---------------------------------------------------------------------------------------------------
+
+
+def test_whether_it_may_go_out_is_asked_when_all_but_its_end_is_on_the_way() -> None:
+    """After connecting, and after what is read while it is sent."""
+    stub, seen = HttpStub(Answered(200)), list[int]()
+
+    def still_ours() -> bool:
+        seen.append(stub.connections)
+        return len(seen) != 3
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"1234"
+        seen.append(-1)
+        yield b"5678"
+
+    async def use(client: HttpClient) -> list[Reply]:
+        replies = [await client.call(POST, still_ours)]
+        with pytest.raises(NotSent, match="lease_lost"):
+            await client.call(Request("POST", "/emails", chunks(), length=8), still_ours)
+        return [*replies, await client.call(Request("POST", "/emails", b"x" * 300_000), still_ours)]
+
+    first, second = with_client(stub, use)
+    assert (first.status, second.status, len(stub.requests)) == (200, 200, 2)
+    assert [len(request.body) for request in stub.requests] == [25, 300_000]
+    assert seen == [1, -1, 1, 2]
