@@ -94,7 +94,7 @@ def _add(connection: Connection, incident: Incident) -> bool:
     connection.execute(delete(INCIDENTS).where(_c.settled, _c.resolved_at < incident.since - _KEEP))
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     new = insert(INCIDENTS).values(_values(incident)).on_conflict_do_nothing()
-    return connection.execute(new).rowcount == 1
+    return connection.scalar(new.returning(_c.id)) is not None
 
 
 def _get(connection: Connection, id: UUID) -> Incident | None:
@@ -109,7 +109,7 @@ def _save(connection: Connection, incident: Incident) -> bool:
 
 
 def _recent(connection: Connection, limit: int, ongoing: bool) -> list[Incident]:
-    query = select(INCIDENTS).order_by(_c.id.desc()).limit(limit)
+    query = select(INCIDENTS).order_by(_c.since.desc(), _c.id.desc()).limit(limit)
     return [_incident(row) for row in connection.execute(query.where(_ONGOING) if ongoing else query)]
 
 

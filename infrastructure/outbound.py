@@ -84,7 +84,7 @@ class Outbound:
     def __init__(self, *, internal: bool = False, timeout: float = _TIMEOUT, look_up: LookUp = look_up) -> None:
         self._internal = internal
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._resolver = _Checked(look_up, internal)
+        self._resolver = CheckedResolver(look_up, internal)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
@@ -112,7 +112,7 @@ class Outbound:
         return self._session
 
 
-class _Checked(AbstractResolver):
+class CheckedResolver(AbstractResolver):
     """What aiohttp asks where to connect to. It is not asked about addresses; those `check_url` has seen."""
 
     def __init__(self, look_up: LookUp, internal: bool) -> None:
