@@ -34,13 +34,13 @@ async def cancel(call: Call) -> Reply:
 
 async def retry(call: Call) -> Reply:
     """Sends an email that failed or bounced again to those who have not got it."""
-    id, command = email_id(call), await body.parse(call, Retry)
+    id, command = email_id(call), await body.parse_if_any(call, Retry)
     return _changed(await call.service.change_email.retry(id, command, call.caller))
 
 
 async def resolve(call: Call) -> Reply:
     """Settles an attempt of which nobody knows whether the provider took it. `not_accepted` sends it again."""
-    id, command = email_id(call), await body.parse(call, Resolve)
+    id, command = email_id(call), await body.parse_if_any(call, Resolve)
     return _changed(await call.service.change_email.resolve(id, command, call.caller))
 
 

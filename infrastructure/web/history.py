@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 from application.errors import EmailNotFound
 from application.ports import Recorded, message_id
 from domain.content import Content
-from domain.events import EmailQueued, EmailRescheduled, Event
-from domain.standing import Standing
+from domain.events import EmailQueued, EmailRequeued, EmailRescheduled, Event
+from domain.outlook import Outlook
 from infrastructure.web import query, reply
 from infrastructure.web.operation import Call
 from infrastructure.web.parameters import email_id
@@ -55,13 +55,14 @@ async def events(call: Call) -> Reply:
     """The email's history, complete, or up to a version or a time."""
     as_of = query.parse(call, AsOf).as_of
     history = await _load(call, email_id(call))
-    return reply.of(History(data=[_entry(recorded) for recorded in history if _by(recorded.event, as_of)]))
+    return reply.of(History(data=[entry(recorded) for recorded in history if _by(recorded.event, as_of)]))
 
 
 def view(history: Sequence[Event], content: Content | None) -> EmailView:
     """The email that a history tells of. It must begin with EmailQueued."""
-    queued, standing = history[0], Standing.of(history)
-    assert isinstance(queued, EmailQueued)  # noqa: S101 (Standing.of would have refused)
+    queued, outlook = history[0], Outlook.of(history)
+    assert isinstance(queued, EmailQueued)  # noqa: S101 (Outlook.of would have refused)
+    standing = outlook.standing
     content = content or Content()
     return EmailView(
         id=queued.originator_id,
@@ -74,15 +75,20 @@ def view(history: Sequence[Event], content: Content | None) -> EmailView:
         status=standing.status,
         attempts=standing.attempt,
         message_id=message_id(queued),
+        provider=outlook.provider,
+        error_class=outlook.error_class,
+        reason=outlook.reason,
+        retry_at=outlook.retry_at,
+        settle_at=outlook.settle_at,
         html=content.html,
         text=content.text,
         tags=[TagView(name=tag.name, value=tag.value) for tag in queued.tags],
         priority=queued.priority,
         stream=queued.stream,
         metadata=queued.metadata,
-        expires_at=queued.expires_at,
+        expires_at=_expires_at(queued, history),
         recipients=[
-            RecipientView(address=r.address, kind=r.kind, status=r.status, at=r.at)
+            RecipientView(address=r.address, kind=r.kind, status=r.status, at=r.at, reason=outlook.reasons.get(r.id))
             for r in standing.recipients.values()
         ],
         attachments=[
@@ -105,7 +111,7 @@ def _by(event: Event, as_of: int | datetime | None) -> bool:
     return event.originator_version <= as_of if isinstance(as_of, int) else event.occurred_at <= as_of
 
 
-def _entry(recorded: Recorded) -> EventView:
+def entry(recorded: Recorded) -> EventView:
     event = recorded.event
     return EventView(
         id=event.event_id,
@@ -129,6 +135,11 @@ def _envelope(queued: EmailQueued) -> dict[str, list[str]]:
         named = f"{recipient.name} <{recipient.address}>" if recipient.name else recipient.address
         lists[recipient.kind].append(named)
     return lists
+
+
+def _expires_at(queued: EmailQueued, history: Sequence[Event]) -> datetime | None:
+    """Whoever sends it again wants it sent."""
+    return None if any(isinstance(event, EmailRequeued) for event in history) else queued.expires_at
 
 
 def _scheduled_at(history: Sequence[Event]) -> datetime | None:

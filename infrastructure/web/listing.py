@@ -27,6 +27,9 @@ def _address(value: str) -> str:
         ) from None
 
 
+Recipient = Annotated[query.Text, AfterValidator(_address)]
+
+
 def _tag(value: str) -> str:
     name, colon, label = value.partition(":")
     if not name or (colon and not label):
@@ -41,7 +44,7 @@ class EmailQuery(query.Query):
     after: Annotated[UUID | None, Field(description="An email's id: the page of those older than it.")] = None
     before: Annotated[UUID | None, Field(description="An email's id: the page of those newer than it.")] = None
     status: EmailStatus | None = None
-    recipient: Annotated[query.Text, AfterValidator(_address)] | None = None
+    recipient: Recipient | None = None
     tag: Annotated[
         Annotated[query.Text, AfterValidator(_tag)] | None,
         Field(description="A tag, as name:value, or as name alone for any value."),

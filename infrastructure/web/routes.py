@@ -5,6 +5,7 @@ from application.suppressions import Suppress
 from infrastructure.web import (
     activity,
     changing,
+    dead_letters,
     documentation,
     feed,
     health,
@@ -15,8 +16,10 @@ from infrastructure.web import (
     sending,
     suppression_files,
     suppressions,
+    unconfirmed,
 )
 from infrastructure.web.operation import Operation
+from infrastructure.web.support_views import DeadLetterList, DoubtList, RetriedView
 from infrastructure.web.views import (
     Accepted,
     AcceptedBatch,
@@ -90,6 +93,22 @@ ROUTES: tuple[Operation, ...] = (
     Operation(
         *("GET", "/recipients/{address}/activity", activity.show, "Show a recipient's activity", Activity),
         query=activity.ActivityQuery,
+        takes=(_WAIT,),
+    ),
+    Operation(
+        *("GET", "/dead-letters", dead_letters.show, "List emails that ended undelivered", DeadLetterList),
+        query=dead_letters.DeadLetterQuery,
+        takes=(_WAIT,),
+    ),
+    Operation(
+        *("POST", "/dead-letters/retry", dead_letters.retry, "Send many emails again", RetriedView),
+        body=dead_letters.RetryDeadLetters,
+        takes=(_WAIT,),
+        gives=(_POSITION,),
+    ),
+    Operation(
+        *("GET", "/unconfirmed", unconfirmed.show, "List emails in doubt", DoubtList),
+        query=unconfirmed.DoubtQuery,
         takes=(_WAIT,),
     ),
     Operation(

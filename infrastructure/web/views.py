@@ -57,6 +57,7 @@ class RecipientView(View):
     kind: Literal["to", "cc", "bcc"]
     status: RecipientStatus
     at: Annotated[datetime | None, Field(description="The provider's time of what `status` says.")]
+    reason: Annotated[str | None, Field(description="Why, where it was said: of a bounce, or a suppression.")]
 
 
 class AttachmentView(View):
@@ -90,6 +91,14 @@ class EmailView(EmailSummary):
     """An email with all that is known of it."""
 
     message_id: str
+    provider: Annotated[str | None, Field(description="The one asked last.")]
+    error_class: Annotated[str | None, Field(description="What the trouble is, while there is some.")]
+    reason: Annotated[str | None, Field(description="Why, in a word: of what is put off, in doubt, or a dead letter.")]
+    retry_at: Annotated[datetime | None, Field(description="When a deferred email is tried again.")]
+    settle_at: Annotated[
+        datetime | None,
+        Field(description="When evidence about one in doubt is looked for; null when it waits for somebody."),
+    ]
     html: Annotated[str | None, Field(description="null when there is none, or after the content was purged.")]
     text: Annotated[str | None, Field(description="null when there is none, or after the content was purged.")]
     tags: list[TagView]

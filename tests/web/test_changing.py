@@ -57,6 +57,31 @@ def test_a_failed_email_is_sent_again_with_the_reason_kept(api: Api) -> None:
     assert (entry["type"], entry["data"]["reason"]) == ("email.requeued.v2", "key was wrong")
 
 
+def test_it_is_sent_again_through_the_provider_that_is_named(api: Api) -> None:
+    id = api.send()
+    api.run(api.world.fail(id))
+    assert api.post(f"/emails/{id}/retry", json={"reason": "x", "provider": "backup"}).status_code == 200
+    assert api.get(f"/emails/{id}/events").json()["data"][-1]["data"]["provider"] == "backup"
+
+
+def test_a_provider_that_is_not_there_is_refused_by_the_names_of_those_that_are(api: Api) -> None:
+    id = api.send()
+    api.run(api.world.fail(id))
+    problem = api.post(f"/emails/{id}/retry", json={"reason": "x", "provider": "other"}).json()
+    assert (problem["status"], problem["errors"][0]["field"]) == (422, "provider")
+    assert "sandbox, backup" in problem["detail"]
+
+
+@pytest.mark.parametrize(("what", "missing"), [("retry", {"reason"}), ("resolve", {"resolution", "reason"})])
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}])
+def test_without_a_body_what_is_missing_is_named(
+    api: Api, what: str, missing: set[str], headers: dict[str, str]
+) -> None:
+    problem = api.post(f"/emails/{api.send()}/{what}", headers=headers).json()
+    assert (problem["status"], problem["code"]) == (422, "missing_required_field")
+    assert {error["field"] for error in problem["errors"]} == missing
+
+
 def test_an_email_in_doubt_is_resolved(api: Api) -> None:
     id = api.send()
     api.run(api.world.lose_answer(id))
@@ -74,6 +99,7 @@ def test_an_email_in_doubt_is_resolved(api: Api) -> None:
         ("/retry", {}, "reason"),
         ("/retry", {"reason": ""}, "reason"),
         ("/retry", {"reason": "two\nlines"}, "reason"),
+        ("/retry", {"reason": "x", "provider": "nobody"}, "provider"),
         ("/resolve", {"reason": "x"}, "resolution"),
         ("/resolve", {"reason": "x", "resolution": "presumed_lost"}, "resolution"),
         ("/resolve", {"reason": "x", "resolution": "accepted", "evidence": "policy"}, "evidence"),

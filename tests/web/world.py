@@ -26,7 +26,7 @@ from infrastructure.inbox import SqlInbox
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.web.service import Service
-from projections import activity, emails, suppressions
+from projections import activity, dead_letters, emails, recipients, suppressions, unconfirmed
 from tests.providers_fake import MemoryBlobs
 from tests.samples import LEASE, stamp
 
@@ -107,8 +107,11 @@ class ReadModels:
         return self._position >= position
 
 
+_MODELS = (activity, dead_letters, emails, recipients, suppressions, unconfirmed)
+
+
 def _fold(connection: Connection, events: Sequence[Recorded]) -> None:
-    for projection in (emails.PROJECTION, activity.PROJECTION, suppressions.PROJECTION):
+    for projection in (model.PROJECTION for model in _MODELS):
         for table in projection.tables(""):
             table.metadata.create_all(connection)
         projection.fold(connection, projection.tables(""), events)
@@ -137,7 +140,7 @@ class World:
         self.checks: Mapping[str, str | None] = {"ledger": None}
         self.service = Service(
             send_email=SendEmailHandler(self.ledger, self.blobs, self.suppressions, self.clock, DeliveryPolicy()),
-            change_email=ChangeEmailHandler(self.ledger, self.clock),
+            change_email=ChangeEmailHandler(self.ledger, self.clock, ("sandbox", "backup")),
             hooks=HookDoor(self.inbox, self.sources),
             suppressions=self.suppressions,
             ledger=self.ledger,
@@ -163,6 +166,15 @@ class World:
         """The provider's answer to the one attempt at this email is lost."""
         lost = Answer(error_class=ErrorClass.UNKNOWN, reason="answer_lost")
         await self._attempt(id, lambda email, attempt: email.conclude(attempt, lost, self._stamp(), chance=0.5))
+
+    async def put_off(self, id: str) -> None:
+        """The one attempt at this email does not work now."""
+        away = Answer(error_class=ErrorClass.TRANSIENT, reason="connection_refused")
+        await self._attempt(id, lambda email, attempt: email.conclude(attempt, away, self._stamp(), chance=1))
+
+    async def expire(self, id: str) -> None:
+        """A worker notices that this email's time has passed."""
+        await decide(self._events, UUID(id), lambda email: email.expire(self._stamp()))
 
     async def purge(self, id: str) -> None:
         """Delete the content, as a retention rule would."""
