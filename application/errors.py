@@ -1,5 +1,6 @@
 """What can go wrong in the application, for callers to tell apart. The docstring is the default message."""
 
+from datetime import timedelta
 from typing import ClassVar
 from uuid import UUID
 
@@ -41,6 +42,17 @@ class IdempotencyConflict(ApplicationError):
     code = "idempotency_conflict"
 
 
+class OverQuota(ApplicationError):
+    """You have sent as much as you may for now. Nothing was accepted; try again later."""
+
+    code = "over_quota"
+
+    def __init__(self, wait: timedelta, message: str | None = None) -> None:
+        """`wait` is when asking again is worth while."""
+        super().__init__(message)
+        self.wait = wait
+
+
 class StreamConflict(ApplicationError):
     """Somebody else has written to this stream since it was read."""
 
@@ -73,6 +85,18 @@ class BlobMissing(ApplicationError):
     """An attachment's bytes are not in the blob store."""
 
     code = "blob_missing"
+
+
+class AttachmentNotFound(ApplicationError):
+    """This email has no such attachment."""
+
+    code = "attachment_not_found"
+
+
+class ConcessionLost(ApplicationError):
+    """What this attempt gives up of the message cannot be made (again) here."""
+
+    code = "concession_lost"
 
 
 class ReadModelBehind(ApplicationError):

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from application.commands import AttachmentInput, Caller, Receipt, SendEmail, check_times
 from application.errors import IdempotencyConflict, InvalidField, StreamConflict
+from application.limits import Admission
 from application.ports import BlobStore, Clock, Ledger, StoredContent, SuppressionList
 from domain.address import Mailbox
 from domain.content import Content, content_ref
@@ -34,16 +35,24 @@ class SendEmailHandler:
     """Turns SendEmail commands into queued emails, one or a batch, each key exactly once."""
 
     def __init__(
-        self, ledger: Ledger, blobs: BlobStore, suppressions: SuppressionList, clock: Clock, policy: DeliveryPolicy
+        self,
+        ledger: Ledger,
+        blobs: BlobStore,
+        suppressions: SuppressionList,
+        clock: Clock,
+        policy: DeliveryPolicy,
+        admission: Admission | None = None,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self._suppressions = suppressions
         self._clock = clock
         self._policy = policy
+        self._admission = admission
 
     async def __call__(self, command: SendEmail, caller: Caller, key: str | None = None) -> Receipt:
-        """Accept one email. Raises InvalidField, IdempotencyConflict, StoreUnavailable, BlobStoreUnavailable."""
+        """Accept one email. Raises InvalidField, IdempotencyConflict, OverQuota, StoreUnavailable,
+        BlobStoreUnavailable."""
         fingerprint = await _fingerprint([command], key)
         try:
             email = await self._prepare(command, caller, key, 0, fingerprint)
@@ -52,6 +61,8 @@ class SendEmailHandler:
             if key is not None and (id := email_id_for_key(caller.tenant, key)) and await self._ledger.load(id):
                 return await self._replay(id, fingerprint)
             raise
+        if not await self._may([email.id], caller, key):
+            return await self._replay(email.id, fingerprint)
         try:
             position = await self._ledger.append(email.events, [email.content])
         except StreamConflict:
@@ -64,12 +75,23 @@ class SendEmailHandler:
         emails = await asyncio.gather(
             *(self._prepare(command, caller, key, place, whole) for place, command in enumerate(commands))
         )
+        if not await self._may([email.id for email in emails], caller, key):
+            return [await self._replay(email.id, whole) for email in emails]
         events = [event for email in emails for event in email.events]
         try:
             position = await self._ledger.append(events, [email.content for email in emails])
         except StreamConflict:
             return [await self._replay(email.id, whole) for email in emails]
         return [Receipt(id=email.id, position=position) for email in emails]
+
+    async def _may(self, ids: Sequence[UUID], caller: Caller, key: str | None) -> bool:
+        """Count them against the tenant's quota. Raises OverQuota; False for a repetition, which is not counted."""
+        if self._admission is None or not self._admission.limited(caller.tenant):
+            return True
+        if key is not None and await self._ledger.load(ids[0]):
+            return False
+        await self._admission.admit(caller.tenant, len(ids))
+        return True
 
     async def _prepare(
         self, command: SendEmail, caller: Caller, key: str | None, place: int, fingerprint: str | None

@@ -32,6 +32,7 @@ class Course:
         self.requeues = 0
         self.attempts_before = 0  # attempts made before the last requeue
         self.not_before: dict[str, datetime] = {}  # by provider: when it is worth asking again
+        self.urgency: e.Priority | None = None  # as an operator wants it, since the last requeue
         self.chosen: str | None = None  # the provider that an operator wants, since the last requeue
         self.history: list[e.Event] = []
         self.reported: dict[Identity, e.RecipientEvent] = {}  # those that still count
@@ -45,6 +46,11 @@ class Course:
     @property
     def tenant(self) -> str:
         return self.queued.tenant
+
+    @property
+    def priority(self) -> e.Priority:
+        """As it was accepted, or as it was last requeued."""
+        return self.urgency or self.queued.priority
 
     @property
     def first_due(self) -> datetime:
@@ -104,7 +110,7 @@ def _was_requeued(email: Course, event: e.EmailRequeued) -> None:
     email.expires_at = None  # whoever sends it again wants it sent
     email.attempts_before = email.standing.attempt
     email.due_since = event.occurred_at
-    email.not_before, email.chosen = {}, event.provider
+    email.not_before, email.chosen, email.urgency = {}, event.provider, event.priority
     email.wait_until(event.occurred_at)
 
 

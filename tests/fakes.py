@@ -8,6 +8,7 @@ from uuid import UUID
 
 from application.errors import StreamConflict
 from application.ports import Recorded, Refusal, StoredContent, Want
+from application.usage import Usage
 from domain.answer import Answer
 from domain.content import Content
 from domain.events import Event
@@ -78,20 +79,30 @@ class FakeSuppressions:
         return {address: self.known[address] for address in addresses if address in self.known}
 
 
-class FreeLimits:
-    """Implements the port Limits where nothing is limited."""
+class FakeLimits:
+    """Implements the port Limits in memory."""
+
+    def __init__(self) -> None:
+        self._usage = Usage()
+        self._pauses: dict[str, datetime] = {}
 
     async def take(self, holder: UUID, wants: Sequence[Want], now: datetime, until: datetime) -> Refusal | None:
-        return None
+        ends = ((want.key, self._pauses.get(want.key, now)) for want in wants)
+        paused = max((Refusal(key, end) for key, end in ends if end > now), key=lambda each: each.until, default=None)
+        return paused or self._usage.take(holder, wants, now, until)
 
     async def give_back(self, holder: UUID) -> None:
-        pass
+        self._usage.give_back(holder)
 
     async def keep(self, holders: Sequence[UUID], until: datetime) -> None:
-        pass
+        for slots in self._usage.slots.values():
+            slots.update({holder: max(until, slots[holder]) for holder in holders if holder in slots})
 
     async def pause(self, key: str, until: datetime) -> None:
-        pass
+        self._pauses[key] = max(until, self._pauses.get(key, until))
+
+
+FreeLimits = FakeLimits  # as long as nothing is wanted
 
 
 class FakeStates:

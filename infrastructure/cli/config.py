@@ -4,7 +4,7 @@ from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 import click
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic_core import to_jsonable_python
 
 from infrastructure.cli import display
@@ -33,6 +33,8 @@ def shown(settings: Settings, name: str) -> str:
         return _MASK if value else ""
     if isinstance(value, dict):
         return ",".join(f"{key}={masked(url.get_secret_value())}" for key, url in value.items())
+    if isinstance(value, BaseModel):
+        return value.model_dump_json(exclude_defaults=True)
     if isinstance(value, timedelta):
         return str(to_jsonable_python(value))  # as it may be set: PT15M
     return masked(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)

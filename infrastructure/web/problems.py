@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problems, with the three members that Resend's clients read."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -43,6 +44,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     ),
     NotAllowedInThisState: Problem(409, "not_allowed_in_this_state", "The email's state does not allow this"),
     application.Contended: Problem(409, "contended", "Too many changes at once", "concurrent_requests", retry_after=1),
+    application.OverQuota: Problem(429, "over_quota", "The quota is used up", "rate_limit_exceeded", retry_after=1),
     web.BodyTooLarge: Problem(413, "body_too_large", "The body is too large"),
     web.UnsupportedMediaType: Problem(415, "unsupported_media_type", "The body has the wrong media type"),
     application.InvalidField: _INVALID,
@@ -100,8 +102,8 @@ def fields_of(error: Exception) -> tuple[web.FieldError, ...]:
 
 def _headers(error: Exception, problem: Problem) -> list[Header]:
     headers: list[Header] = []
-    if problem.retry_after is not None:
-        headers.append((b"retry-after", str(problem.retry_after).encode()))
+    if (seconds := _wait(error, problem)) is not None:
+        headers.append((b"retry-after", b"%d" % seconds))
     if isinstance(error, web.MissingApiKey):
         headers.append((b"www-authenticate", b'Bearer realm="postledger"'))
     if isinstance(error, web.MethodNotAllowed):
@@ -109,6 +111,12 @@ def _headers(error: Exception, problem: Problem) -> list[Header]:
     if isinstance(error, web.BodyTooLarge):
         headers.append((b"connection", b"close"))  # the rest of the body is not worth reading
     return headers
+
+
+def _wait(error: Exception, problem: Problem) -> int | None:
+    if isinstance(error, application.OverQuota):
+        return max(1, math.ceil(error.wait.total_seconds()))
+    return problem.retry_after
 
 
 def _only_json(accept: bytes) -> bool:

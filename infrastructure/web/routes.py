@@ -50,7 +50,7 @@ ROUTES: tuple[Operation, ...] = (
         body=SendEmail,
         takes=(_ONCE,),
         gives=("Location", _POSITION, _REPLAYED),
-        errors=(409,),
+        errors=(409, 429),
     ),
     Operation(
         *("POST", "/emails/batch", sending.send_batch, "Send up to 100 emails", AcceptedBatch),
@@ -58,7 +58,7 @@ ROUTES: tuple[Operation, ...] = (
         body=list[SendEmail],
         takes=(_ONCE, "x-batch-validation"),
         gives=(_POSITION, _REPLAYED),
-        errors=(409,),
+        errors=(409, 429),
     ),
     Operation("GET", "/emails", listing.show, "List emails", EmailList, query=listing.EmailQuery, takes=(_WAIT,)),
     Operation("GET", "/emails/{id}", history.show, "Show an email", EmailView, errors=(404,)),
