@@ -17,6 +17,8 @@ from domain.events import Priority
 
 _log = logging.getLogger(__name__)
 
+_LOST = float("-inf")  # until when we hold what we have lost
+
 Deliver = Callable[[UUID, Callable[[], bool]], Awaitable[Held | None]]
 
 
@@ -92,6 +94,10 @@ class Dispatcher:
         return Wanted(self._worker, limit, self._pace.lease, self._priorities, room)
 
     def _begin(self, claim: Claim, asked_at: float) -> None:
+        if claim.email_id in self._in_flight:
+            # Our claim had ended, and others may have judged the attempt since. What is under way must not call now.
+            self._held_until[claim.email_id] = _LOST
+            return
         self._held_until[claim.email_id] = asked_at + self._pace.lease.total_seconds()
         self._in_flight[claim.email_id] = asyncio.create_task(self._one(claim))
 
@@ -147,7 +153,7 @@ class Dispatcher:
         while True:
             await asyncio.sleep(lease / 3)
             asked_at = self._monotonic()
-            held = [id for id, until in self._held_until.items() if until - asked_at < lease * 0.7]
+            held = [id for id, until in self._held_until.items() if _LOST < until < asked_at + lease * 0.7]
             if not held:
                 continue
             try:
@@ -157,5 +163,5 @@ class Dispatcher:
             except StoreUnavailable:
                 continue
             for email_id in extended:
-                if email_id in self._held_until:
+                if self._held_until.get(email_id, _LOST) > _LOST:
                     self._held_until[email_id] = asked_at + lease
