@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from application.concessions import Conceding, Reduced
 from application.deciding import decide, load
-from application.errors import BlobMissing, BlobStoreUnavailable, Contended, StoreUnavailable
+from application.errors import BlobMissing, BlobStoreUnavailable, ConcessionLost, Contended, StoreUnavailable
 from application.lanes import Held
 from application.limits import Quotas
 from application.ports import (
@@ -39,7 +40,9 @@ _LONGEST_PAUSE = 5.0  # seconds between two tries to record what happened
 _PATIENCE = timedelta(seconds=5)  # how long to wait for a provider's room rather than go to the next one
 _WORTH_RECORDING = timedelta(seconds=10)  # a wait of the email's own that a person would notice
 _T = TypeVar("_T")
-_OURS = frozenset({"content_missing", "attachment_missing", "blob_store_unavailable", "lease_lost"})  # not its fault
+_OURS = frozenset(  # not its fault
+    {"content_missing", "attachment_missing", "blob_store_unavailable", "lease_lost", "concession_lost"}
+)
 _RULES: Mapping[str, str] = {"tenant": "tenant_quota", "domain": "domain_quota"}  # whose refusals are put on record
 
 
@@ -59,6 +62,7 @@ class Tools:
     clock: Clock
     chance: Chance
     lease: timedelta
+    conceding: Conceding = field(default_factory=Conceding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +240,8 @@ class Delivery:
                 # The adapters ask again before the last bytes of it go out, for we may be stopped at any moment.
                 return Answer(error_class=ErrorClass.TRANSIENT, reason="lease_lost")
             return await provider.send(message)
+        except ConcessionLost:
+            return Answer(error_class=ErrorClass.CONFIG, reason="concession_lost")
         except BlobMissing:
             return Answer(error_class=ErrorClass.PERMANENT, reason="attachment_missing")
         except BlobStoreUnavailable:
@@ -263,11 +269,14 @@ class Delivery:
         self, email: Email, started: EmailDeliveryStarted, still_ours: Callable[[], bool]
     ) -> Answer | None:
         provider = self._tools.providers.get(started.provider)
-        message = await self._message(email, started, still_ours)
-        if provider is None or message is None:
-            return None
         try:
+            message = await self._message(email, started, still_ours)
+            if provider is None or message is None:
+                return None
             return await provider.look_up(replace(message, only=frozenset(email.in_doubt_for(started.attempt))))
+        except ConcessionLost:
+            _log.warning("What email %s was sent as cannot be made again: %s is not asked.", email.id, started.provider)
+            return None
         except Exception as error:  # noqa: BLE001 - no evidence is an answer too
             log_surprise(_log, f"looking up email {email.id} at {started.provider}", error)
             return None
@@ -278,8 +287,14 @@ class Delivery:
         content = await self._persist(lambda: self._tools.contents.load_content(email.id))
         if content is None:
             return None
-        date = email.first_due
-        return OutgoingMessage(email.queued, started, content, date, self._tools.blobs, still_ours=still_ours)
+        date, words = email.first_due, started.concessions
+        whole = Reduced(email.queued, content)
+        reduced = await asyncio.to_thread(self._tools.conceding, whole, date, words) if words else whole
+        return OutgoingMessage(
+            *(reduced.email, started, reduced.content, date, self._tools.blobs),
+            tracking=reduced.tracking,
+            still_ours=still_ours,
+        )
 
     async def _persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Go on until the store takes it: what a provider answered must not get lost because of a database restart."""

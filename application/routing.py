@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from application.concessions import Concessions
 from domain.email import Email
 from domain.provider_state import Circuit, ProviderState
 
@@ -25,6 +26,7 @@ class RouteProvider(BaseModel):
     name: str
     weight: int = Field(default=1, ge=1, le=1000, description="Its share among those of the same priority.")
     priority: int = Field(default=1, ge=1, le=100, description="Lower numbers are tried first.")
+    concessions: Concessions | None = Field(default=None, description="What it gives up of a message.")
 
 
 class Route(BaseModel):
@@ -115,4 +117,5 @@ class Router:
             look.later.append(not_before)
             look.own = True
             return
-        look.choices.append(Choice(provider.name, "configured", probe=circuit is Circuit.HALF_OPEN))
+        given_up = provider.concessions.words if provider.concessions else ()
+        look.choices.append(Choice(provider.name, "configured", given_up, probe=circuit is Circuit.HALF_OPEN))
