@@ -131,6 +131,12 @@ def message_id(email: EmailQueued) -> str:
     return f"<{email.originator_id}@{domain if domain.isascii() else domain.encode('idna').decode()}>"
 
 
+class Misconfigured(str):
+    """What is wrong with a provider until an operator mends it: credentials, the account, a domain."""
+
+    __slots__ = ()
+
+
 class EmailProvider(Protocol):
     """One way to send email. `send` never raises for what a provider or network may do: that is an Answer."""
 
@@ -144,7 +150,10 @@ class EmailProvider(Protocol):
         ...
 
     async def check(self) -> str | None:
-        """A cheap authenticated call; None when all is well, else what is wrong, without secrets."""
+        """A cheap authenticated call; None when all is well, else what is wrong, without secrets.
+
+        It is Misconfigured where that is not over by waiting.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -304,6 +313,15 @@ class Limits(Protocol):
 
     async def pause(self, key: str, until: datetime) -> None:
         """Refuse everybody this key before then: the provider asked for it. Never shortens a longer pause."""
+        ...
+
+
+@runtime_checkable
+class LimitSource(Protocol):
+    """A provider that says how much it takes."""
+
+    async def limits(self) -> Sequence[Rate]:
+        """The rates for the next minute; a count of 0 means nothing goes. Raises ProviderTrouble."""
         ...
 
 

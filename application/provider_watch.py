@@ -145,7 +145,7 @@ class ProviderWatch:
         if before is None or state.version <= before.version:
             return
         self._states[state.name] = state
-        if state.degraded != before.degraded or state.paused != before.paused:
+        if state.since != before.since:  # what was counted is from before it broke down, recovered or was resumed
             self._breakers[state.name].forget()
         _tell(before, state)
 

@@ -12,29 +12,31 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID
 
 from sqlalchemy.engine import make_url
 
 from application.alert_rules import Thresholds
 from application.alerts import AlertChannel, AlertWatch, WatchPace
+from application.breaker import BreakerPolicy
 from application.change_email import ChangeEmailHandler
 from application.delivery import Delivery, Tools
 from application.dispatcher import Dispatcher, Pace
 from application.feedback import RecordFeedback
 from application.feeding import TOPICS, SuppressionFeeder
+from application.health import HealthChecks
 from application.inbox import HookDoor, TranslateInbox
-from application.limits import Quotas
-from application.ports import BlobStore, EmailProvider, FeedbackSource, Limits, Refusal, Want
+from application.limits import Admission, Quotas
+from application.ports import BlobStore, EmailProvider, FeedbackSource, Limits, LimitSource
 from application.provider_lists import FollowProviderLists
+from application.provider_watch import ProviderWatch
+from application.providers import Providers
 from application.routing import Route, RouteProvider, Router
 from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
 from domain.address import parse_mailbox
-from domain.answer import Answer
 from domain.errors import InvalidAddress
 from domain.events import Priority
-from domain.provider_state import ProviderState
+from domain.provider import Rest
 from infrastructure.alerts.email import EmailAlerts
 from infrastructure.alerts.log import LogAlerts
 from infrastructure.alerts.webhook import WebhookAlerts
@@ -51,16 +53,18 @@ from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.postgres import PostgresEventStore
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.ledger.store import EventStore
+from infrastructure.limits import SqlLimits
 from infrastructure.metrics import Metrics
 from infrastructure.outbound import Outbound, Refused, check_url
 from infrastructure.projection_runner import ProjectionRunner
+from infrastructure.provider_states import SqlProviderStates
 from infrastructure.provider_table import make_poller, make_provider
 from infrastructure.providers.measured import Measured
 from infrastructure.sent_messages import SqlSentMessages
-from infrastructure.settings import PREFIX, Settings, SettingsError
+from infrastructure.settings import PREFIX, Settings, SettingsError, variable
 from infrastructure.vitals import SqlVitals
 from infrastructure.web.service import Service
-from infrastructure.workers import Loop, fetching, watching
+from infrastructure.workers import Loop, fetching, learning, watching
 from projections import (
     activity,
     dead_letters,
@@ -88,6 +92,7 @@ PROJECTIONS: Sequence[Projection] = (
 
 _FEEDING = 0x706C_7366  # "plsf": who feeds the suppression list
 _WATCHING = 0x706C_616C  # "plal": who watches how the service is doing
+_CHECKING = 0x706C_6863  # "plhc": who checks the providers
 _READY_WITHIN = 2.0  # seconds; whoever asks whether we are ready wants to know now
 
 _T = TypeVar("_T")
@@ -114,17 +119,22 @@ class System:
     incidents: SqlIncidents
     alerts: Sequence[AlertChannel]
     outbound: Outbound
+    limits: SqlLimits
+    states: ProviderWatch
+    streams: Providers
 
     async def prepare(self) -> None:
         """Create what tables are missing; any number of processes may at once. Raises StoreUnavailable."""
         await self.runner.prepare()
         await self.inbox.prepare()
+        await self.limits.prepare()
         await self.feeding.prepare()
         await self.incidents.prepare()
 
     async def close(self) -> None:
         await self.wakeups.stop()
         await self.inbox.close()
+        await self.limits.close()
         await self.outbound.close()
         for provider in self.providers.values():
             await provider.close()
@@ -143,11 +153,13 @@ def bootstrap(settings: Settings) -> System:
     runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now)
     suppression_list = Suppressions(ledger, now)
     router = Router([Route(providers=tuple(RouteProvider(name=name) for name in providers))])
-    limits, states = FreeLimits(), WellProviders()
+    limits, streams = SqlLimits(database), Providers(ledger)
+    states = ProviderWatch(providers, SqlProviderStates(database, wakeups), streams, _breaker(settings), now)
+    quotas = _quotas(settings, providers)
     metrics = Metrics()
     measured = {name: Measured(provider, metrics) for name, provider in providers.items()}
     tools = Tools(
-        *(ledger, ledger, blobs, measured, router, Quotas(), limits, states, suppression_list),
+        *(ledger, ledger, blobs, measured, router, quotas, limits, states, suppression_list),
         *(now, random.random, settings.lease),
     )
     queue = SqlDispatchQueue(database, wakeups)
@@ -158,7 +170,9 @@ def bootstrap(settings: Settings) -> System:
     translate = TranslateInbox(inbox, sources, record, now, metrics.feedback)
     vitals = SqlVitals(database, runner.positions, settings.alert_dead_letters_window, now)
     incidents = SqlIncidents(database)
-    send_email = SendEmailHandler(ledger, blobs, suppression_list, now, settings.policy)
+    send_email = SendEmailHandler(
+        *(ledger, blobs, suppression_list, now, settings.policy), Admission(quotas, limits, now)
+    )
     service = Service(
         send_email=send_email,
         change_email=ChangeEmailHandler(ledger, now, tuple(providers)),
@@ -173,6 +187,7 @@ def bootstrap(settings: Settings) -> System:
         max_body_bytes=settings.max_body_bytes,
         ready=_readiness(ledger, runner),
         metrics=metrics,
+        provider_states=states.all,
         gauges=Gauges(vitals, states, list(providers), incidents, metrics, now).text,
     )
     dispatchers = list(_dispatchers(settings, queue, limits, Delivery(tools)))
@@ -183,11 +198,16 @@ def bootstrap(settings: Settings) -> System:
     pace = WatchPace(settings.alert_every, settings.alert_calm)
     watch = AlertWatch(vitals, states, list(providers), incidents, alerts, _thresholds(settings), pace, now)
     lead = Leadership(database, _WATCHING, lease=3 * settings.alert_every.total_seconds())
-    loops: list[Loop] = [translate.run, feeding.run, watching(watch, lead)]
+    health = HealthChecks(providers, states, settings.health_interval, random.random)
+    checks = Leadership(database, _CHECKING, lease=2 * settings.health_interval.total_seconds())
+    loops: list[Loop] = [translate.run, feeding.run, states.run, watching(watch, lead), watching(health, checks)]
+    loops.append(learning(_limit_sources(settings, providers), quotas.learn))
     loops += _fetching(settings, sources, inbox, metrics)
     return System(
         *(settings, ledger, database, wakeups, blobs, providers, runner, dispatchers, service),
-        *(inbox, translate, suppression_list, feeding, loops, incidents, alerts, outbound),
+        *(inbox, translate, suppression_list, feeding, loops, incidents, alerts, outbound, limits),
+        states=states,
+        streams=streams,
     )
 
 
@@ -217,30 +237,10 @@ def _dispatchers(
         yield Dispatcher(_worker_name(), queue, limits, deliver, now, pace, priorities)
 
 
-class FreeLimits:
-    """Nothing is limited."""
-
-    async def take(self, holder: UUID, wants: Sequence[Want], now: datetime, until: datetime) -> Refusal | None:
-        return None
-
-    async def give_back(self, holder: UUID) -> None:
-        pass
-
-    async def keep(self, holders: Sequence[UUID], until: datetime) -> None:
-        pass
-
-    async def pause(self, key: str, until: datetime) -> None:
-        pass
-
-
-class WellProviders:
-    """Every provider is always well."""
-
-    def of(self, provider: str) -> ProviderState:
-        return ProviderState(provider)
-
-    async def observe(self, provider: str, answer: Answer) -> None:
-        pass
+def _breaker(settings: Settings) -> BreakerPolicy:
+    rest = Rest(settings.breaker_open, settings.breaker_longest)
+    limits = (settings.breaker_failures, settings.breaker_rate, settings.breaker_calls, settings.breaker_window)
+    return BreakerPolicy(*limits, rest)
 
 
 def _event_store(url: str, database: Database) -> EventStore:
@@ -258,6 +258,19 @@ def _blobs(url: str) -> BlobStore:
 
 def _provider(name: str, url: str) -> EmailProvider:
     return _checked(f"PROVIDERS: {name!r}", lambda: make_provider(name, url, now))
+
+
+def _quotas(settings: Settings, providers: Mapping[str, EmailProvider]) -> Quotas:
+    for name in settings.limits.providers:
+        if name not in providers:
+            raise SettingsError(f"{variable('limits', 'providers', name)}: no provider is called {name!r}")
+    return Quotas(settings.limits, [name for name, provider in providers.items() if provider.separate])
+
+
+def _limit_sources(settings: Settings, providers: Mapping[str, EmailProvider]) -> Mapping[str, LimitSource]:
+    """Those whose rate nobody has configured."""
+    told = {name for name, limits in settings.limits.providers.items() if limits.rate}
+    return {name: each for name, each in providers.items() if isinstance(each, LimitSource) and name not in told}
 
 
 def _fetching(

@@ -12,7 +12,7 @@ import uvicorn
 
 from application.errors import StoreUnavailable
 from infrastructure.bootstrap import System, now
-from infrastructure.web.app import create_app
+from infrastructure.web.app import create_app, create_probes
 from infrastructure.workers import run_worker, sweeper
 
 Role = Literal["all", "api", "worker"]
@@ -35,12 +35,13 @@ class _Web(uvicorn.Server):
 async def serve(
     system: System, role: Role, listener: socket.socket | None, announce: Callable[[], None] = lambda: None
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was begun. `listener` is where the API answers, if it does.
+    """Serve until SIGTERM or SIGINT, then finish what was begun.
 
+    `listener` is where it answers, if it does: with the API, or a worker with its probes.
     `announce` is called when a signal already means a graceful stop.
     """
     stop = asyncio.Event()
-    web = _web(system, listener)
+    web = _web(system, role)
     _stop_on_signals(stop)
     announce()
     system.wakeups.start()
@@ -59,7 +60,9 @@ async def serve(
 async def _work(system: System, role: Role, stop: asyncio.Event) -> None:
     """The read models' tables are made by every role: an API alone must be able to answer, with nothing."""
     await _prepare(system, stop)
-    if role != "api" and not stop.is_set():
+    if role == "api":
+        await system.states.run(stop)  # which is one of a worker's loops too
+    elif not stop.is_set():
         sweep = sweeper(
             *(system.blobs, system.ledger.blobs_in_use, system.inbox.forget, system.settings.inbox_keep, now)
         )
@@ -72,6 +75,7 @@ async def _prepare(system: System, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await system.prepare()
+            await system.states.load()  # before anything is sent
             return
         except StoreUnavailable:
             if pause == _FIRST_PAUSE:
@@ -90,9 +94,9 @@ async def _end(system: System, web: uvicorn.Server, stop: asyncio.Event) -> None
     web.should_exit = True
 
 
-def _web(system: System, listener: socket.socket | None) -> uvicorn.Server:
+def _web(system: System, role: Role) -> uvicorn.Server:
     config = uvicorn.Config(
-        create_app(system.service),
+        create_probes(system.service) if role == "worker" else create_app(system.service),
         http="httptools",
         ws="none",
         lifespan="off",

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
 from pydantic_settings.sources import TomlConfigSettingsSource
 
+from application.limits import LimitSettings
 from domain.delivery import DeliveryPolicy, InDoubt
 
 PREFIX = "POSTLEDGER_"
@@ -56,9 +58,19 @@ class Settings(BaseSettings):
     poll: timedelta = Field(default=timedelta(seconds=1), description="Safety net where a wake-up gets lost.")
     drain: timedelta = Field(default=timedelta(seconds=30), description="How long a graceful stop waits for providers.")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, description="Of one HTTP request.")
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a provider's circuit.")
+    breaker_rate: float = Field(default=0.5, gt=0, le=1, description="Or this share of its calls in the window …")
+    breaker_calls: int = Field(default=20, ge=1, description="… of at least so many.")
+    breaker_window: timedelta = Field(default=timedelta(seconds=60), description="The window of the two above.")
+    breaker_open: timedelta = Field(
+        default=timedelta(seconds=30), description="How long it stays open; twice as long after each failed probe."
+    )
+    breaker_longest: timedelta = Field(default=timedelta(minutes=5), description="But no longer than this.")
+    health_interval: timedelta = Field(default=timedelta(seconds=30), description="Between two checks of a provider.")
     inbox_keep: timedelta = Field(
         default=timedelta(days=90), description="How long what providers delivered is kept as it came."
     )
+    limits: LimitSettings = Field(default=LimitSettings(), description="Rates and quotas; see docs/routing.md.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     worker_port: int | None = Field(
         default=None,
@@ -123,6 +135,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("lease", "poll", "drain", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"),
+        *("breaker_window", "breaker_open", "breaker_longest", "health_interval"),
         *("alert_every", "alert_calm", "alert_dead_letters_window", "alert_queue_age", "alert_in_doubt_age"),
     )
     @classmethod
@@ -180,6 +193,8 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         lines = [f"{variable(*e['loc'])}: {_WORDS.get(e['type']) or _said(e['msg'])}" for e in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+    except SourceError as error:
+        raise SettingsError(f"{_unread(error)}: must be JSON, or be set in postledger.toml") from None
     except ValueError:  # the TOML parser's, whose message may quote the file
         raise SettingsError("postledger.toml: is not a TOML file") from None
 
@@ -199,6 +214,11 @@ def child_environment(values: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process of ours that is to run with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return {**kept, **{variable(name): value for name, value in values.items()}}
+
+
+def _unread(error: SourceError) -> str:
+    found = re.search(r'field "(\w+)"', str(error))
+    return variable(found[1]) if found else f"one of {PREFIX}*"
 
 
 def _said(message: str) -> str:

@@ -3,16 +3,16 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from application.alerts import AlertWatch
 from application.blob_sweep import InUse, sweep_orphans
 from application.dispatcher import Dispatcher
-from application.errors import ApplicationError, Untrusted
+from application.errors import ApplicationError, ProviderTrouble, Untrusted
 from application.inbox import Inbox
-from application.ports import BlobStore, Clock, Hook
+from application.ports import BlobStore, Clock, Hook, LimitSource, Rate
 from application.surprises import log_surprise
 from infrastructure.database.leadership import Leadership
 from infrastructure.projection_runner import ProjectionRunner
@@ -30,6 +30,7 @@ class Poller(Protocol):
 
 
 _SWEEP_EVERY = 3600.0  # seconds
+_LEARN_EVERY = 60.0  # seconds
 
 _log = logging.getLogger(__name__)
 
@@ -85,8 +86,14 @@ def fetching(poller: Poller, provider: str, inbox: Inbox, count: Callable[[str, 
     return fetch
 
 
-def watching(watch: AlertWatch, leadership: Leadership) -> Loop:
-    """Watches how the service is doing, in one process at a time."""
+class Watch(Protocol):
+    """Looks at something now and then, while `leads` says that it is on this process."""
+
+    async def run(self, leads: Callable[[], Awaitable[bool]], stop: asyncio.Event) -> None: ...
+
+
+def watching(watch: Watch, leadership: Leadership) -> Loop:
+    """Watches in one process at a time."""
 
     async def leads() -> bool:
         return await asyncio.to_thread(leadership.hold)
@@ -98,6 +105,24 @@ def watching(watch: AlertWatch, leadership: Leadership) -> Loop:
             await asyncio.to_thread(leadership.give_up)
 
     return run
+
+
+def learning(sources: Mapping[str, LimitSource], learn: Callable[[str, Sequence[Rate]], None]) -> Loop:
+    """Asks providers now and then how much they take; what one said last holds until it says something else."""
+
+    async def ask(name: str, source: LimitSource) -> None:
+        try:
+            learn(name, await source.limits())
+        except ProviderTrouble as trouble:
+            _log.warning("%s does not say how much it takes: %s", name, trouble)
+
+    async def loop(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await asyncio.gather(*(ask(name, source) for name, source in sources.items()))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LEARN_EVERY)
+
+    return loop
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], every: float) -> None:

@@ -1,7 +1,7 @@
 """What the API needs of the rest of the service. `bootstrap` fills it in."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from application.change_email import ChangeEmailHandler
@@ -9,6 +9,7 @@ from application.inbox import HookDoor
 from application.ports import Clock, ContentStore, Ledger
 from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
+from domain.provider_state import ProviderState
 from infrastructure.database.engines import Database
 from infrastructure.metrics import Metrics
 
@@ -38,4 +39,5 @@ class Service:
     ready: Callable[[], Awaitable[Checks]]
     metrics: Metrics = field(default_factory=Metrics)
     gauges: Callable[[], Awaitable[bytes]] = no_gauges  # how the service is doing, in Prometheus's text format
+    provider_states: Callable[[], Sequence[ProviderState]] = tuple  # of all that are configured
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # set before the server stops, to end the streams
