@@ -36,12 +36,16 @@ _INSIDE6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002
 _IPV4_WITHIN = tuple(map(ipaddress.IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96")))
 
 
-class Refused(Exception):
+class OutboundTrouble(Exception):
+    """A call that did not work. The message may be shown: it never names the URL."""
+
+
+class Refused(OutboundTrouble):
     """This URL must not be called."""
 
 
-class Unanswered(Exception):
-    """The call came to no answer. Names the kind of trouble, never the URL."""
+class Unanswered(OutboundTrouble):
+    """The call came to no answer. Names the kind of trouble."""
 
 
 def is_outside(address: Address) -> bool:

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from application.incidents import Alert
 from application.ports import Clock
-from infrastructure.outbound import Outbound
+from infrastructure.outbound import Outbound, OutboundTrouble
 
 _ENCODED = "whsec_"  # begins a secret that is in base64; any other is taken as it is
 
 
-class NotTaken(Exception):
+class NotTaken(OutboundTrouble):
     """The receiver answered with something other than 2xx."""
 
 

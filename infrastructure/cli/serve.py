@@ -35,11 +35,12 @@ def serve_command(role: Role, host: str | None, port: int | None) -> None:
 
     SIGTERM or Ctrl-C stops it gracefully, a second one at once. Both are safe.
     """
-    given = {"host": host, "port": port}
+    given = {"host": host, "worker_port" if role == "worker" else "port": port}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     log_to_stderr(settings.log_level)
     with _alone_on_sqlite(settings, role):
-        listener = None if role == "worker" else listen(settings.host, settings.port)
+        where = settings.worker_port if role == "worker" else settings.port
+        listener = None if where is None else listen(settings.host, where)
         system = bootstrap(settings)
         tune_garbage_collection()
         try:
@@ -88,6 +89,9 @@ def _alone_on_sqlite(settings: Settings, role: Role) -> Iterator[None]:
 
 def _announce(settings: Settings, role: Role, listener: socket.socket | None) -> None:
     """Where everything is. Of the key only the file: terminals and logs remember."""
+    if role == "worker":
+        _announce_worker(settings, listener)
+        return
     key_file = None if settings.api_key else str(settings.api_key_file)
     url = http_url(settings.host, listener.getsockname()[1]) if listener else None
     if not display.for_people():
@@ -96,6 +100,16 @@ def _announce(settings: Settings, role: Role, listener: socket.socket | None) ->
         return
     if url:
         click.echo(f"API   {url}\nDocs  {url}/docs\nKey   {f'cat {key_file}' if key_file else 'POSTLEDGER_API_KEY'}")
+    click.echo("Ctrl-C stops.")
+
+
+def _announce_worker(settings: Settings, listener: socket.socket | None) -> None:
+    metrics = f"{http_url(settings.host, listener.getsockname()[1])}/metrics" if listener else None
+    if not display.for_people():
+        display.line({"role": "worker", "api": None, "metrics": metrics})
+        return
+    if metrics:
+        click.echo(f"Metrics  {metrics}")
     click.echo("Ctrl-C stops.")
 
 
