@@ -57,6 +57,7 @@ class Dispatcher:
         self._monotonic = monotonic
         self._lanes = Lanes()
         self._room = asyncio.Event()
+        self._held = asyncio.Event()  # something was, since the last look at when there is more to do
         self._enough = max(1, pace.concurrency // 2)
         self._in_flight: dict[UUID, asyncio.Task[None]] = {}
         self._held_until: dict[UUID, float] = {}  # by the monotonic clock
@@ -128,9 +129,11 @@ class Dispatcher:
             )
         except StoreUnavailable:
             _log.warning("The store is unavailable; the claim on email %s ends by itself.", email_id)
+        self._held.set()
 
     async def _wait(self, stop: asyncio.Event) -> None:
         """Until the queue changes, something comes due, a lane opens, the poll is up, or we are to stop."""
+        self._held.clear()
         timeout = self._pace.poll.total_seconds()
         due = self._lanes.next_opening(self._clock())
         try:
@@ -140,7 +143,7 @@ class Dispatcher:
             pass
         if due is not None:
             timeout = min(timeout, max(0.0, (due - self._clock()).total_seconds()))
-        await first(self._queue.wait(timeout), stop.wait())
+        await first(self._queue.wait(timeout), self._held.wait(), stop.wait())
 
     async def _drain(self) -> None:
         if self._in_flight:

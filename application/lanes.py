@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 _LOOK_AGAIN = timedelta(seconds=1)  # a closed lane may open sooner than was thought: somebody resumes a provider
 _ENDLESS = 1_000_000
+_CALM = timedelta(minutes=1)  # a lane that was open for so long is like any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Lanes:
         until = min(until, now + _LOOK_AGAIN) if lane.startswith("route:") else until
         known = self._lanes.get(lane)
         if known is None:
+            self._forget(now)
             self._lanes[lane] = _Lane(until, 1)
         elif known.closed_until <= now:
             self._lanes[lane] = _Lane(until, max(1, known.went))
@@ -65,6 +67,11 @@ class Lanes:
     def closed(self, now: datetime) -> Mapping[str, datetime]:
         """What is closed, until when."""
         return {key: lane.closed_until for key, lane in self._lanes.items() if lane.closed_until > now}
+
+    def _forget(self, now: datetime) -> None:
+        """There may be as many lanes as there are domains."""
+        for key in [key for key, lane in self._lanes.items() if lane.closed_until < now - _CALM]:
+            del self._lanes[key]
 
     def _room(self, key: str, now: datetime) -> int:
         known = self._lanes.get(key)
