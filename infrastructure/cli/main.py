@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
+from infrastructure.cli.alerts import alerts_group
 from infrastructure.cli.config import config_command
+from infrastructure.cli.dead_letters import dead_letters_group
 from infrastructure.cli.demo import demo_command
 from infrastructure.cli.doctor import doctor_command
 from infrastructure.cli.failures import EXIT_CODES, USAGE, Failure
@@ -16,6 +18,7 @@ from infrastructure.cli.serve import serve_command
 from infrastructure.cli.show import show_command
 from infrastructure.cli.suppressions import suppressions_group
 from infrastructure.cli.tail import tail_command
+from infrastructure.cli.unconfirmed import unconfirmed_group
 from infrastructure.settings import SettingsError
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -23,8 +26,11 @@ COMMANDS: tuple[click.Command, ...] = (
     send_command,
     show_command,
     tail_command,
+    dead_letters_group,
+    unconfirmed_group,
     suppressions_group,
     inbox_group,
+    alerts_group,
     projections_group,
     doctor_command,
     config_command,

@@ -1,11 +1,17 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from infrastructure.bootstrap import now
+
+_AGO = re.compile(r"(\d{1,6}) ?(s|m|h|d)")
+_UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _URL = click.option("--url", metavar="URL", help="The service to talk to; by default the one the settings describe.")
@@ -14,6 +20,23 @@ _KEY = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file that holds the API key; by default the key comes from the settings.",
 )
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in stubs of newer versions only
+    """A time (UTC unless it has an offset), or how long ago: 2026-08-05, 2026-08-05T11:52, 90m, 2d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        if ago := _AGO.fullmatch(str(value).strip()):
+            return now() - timedelta(**{_UNIT[ago[2]]: int(ago[1])})
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a time such as 2026-08-05T11:52, nor an age such as 90m or 2d", param, ctx)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def of_a_service(command: _F) -> _F:

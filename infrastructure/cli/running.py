@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -15,6 +16,7 @@ from infrastructure.cli import display
 from infrastructure.cli.failures import UNREACHABLE, Failure
 from infrastructure.settings import load_settings
 
+_PATIENCE = 2.0  # seconds for a worker to fold what has just happened
 _AWAY = "Is POSTLEDGER_DATABASE_URL right, and the server up? `postledger doctor` tells more."
 
 
@@ -32,6 +34,13 @@ def with_system(work: Callable[[System], Any]) -> Any:
         return asyncio.run(run())
     except StoreUnavailable:
         raise Failure("The database cannot be reached.", _AWAY, UNREACHABLE) from None
+
+
+async def follow(system: System, *names: str) -> None:
+    """Look at the read models as they are, and tell when these are behind the log."""
+    await system.prepare()
+    if not await system.runner.wait_for(await system.ledger.position(), _PATIENCE, names):
+        click.echo("What follows may be old: the read models are behind. Does a worker run?", err=True)
 
 
 @contextmanager

@@ -11,7 +11,9 @@ from rich.text import Text
 
 from domain.catalogue import EVENTS
 from domain.events import EmailQueued, Event
+from domain.outlook import Outlook
 from domain.standing import Standing
+from domain.status import EmailStatus
 from infrastructure.cli.client import Client
 from infrastructure.cli.display import plain, table
 from infrastructure.cli.failures import NOT_FOUND, Failure
@@ -24,6 +26,8 @@ COLOURS: Mapping[str, str] = {
     **dict.fromkeys(("unconfirmed", "deferred", "scheduled", "queued", "sending"), _OPEN),
 }
 
+_WHY = ("provider", "error_class", "reason", "retry_at", "settle_at")
+
 # What there is to say about an event besides its name; the braces name its fields, and `who` those it is about.
 DETAILS: Mapping[str, str] = {
     "email.queued": "from {sender[address]} to {who}",
@@ -34,7 +38,7 @@ DETAILS: Mapping[str, str] = {
     "email.delivery_failed": "{error_class} {reason} {words}",
     "email.delivery_unconfirmed": "{reason}: {provider} may or may not have it; to be settled at {settle_at}",
     "email.delivery_resolved": "{resolution}, by {evidence} {reason}",
-    "email.requeued": "{who}: {reason}",
+    "email.requeued": "{who}: {reason} {provider}",
     "email.content_purged": "{reason}",
     "email.recipient_delivered": "{who} {words}",
     "email.recipient_deferred": "{who} {reason} {words}",
@@ -65,22 +69,31 @@ class Timeline:
     id: str
     entries: Sequence[Mapping[str, Any]]
     queued: EmailQueued
-    standing: Standing
+    outlook: Outlook
 
     @classmethod
     def of(cls, id: str, entries: Sequence[Mapping[str, Any]]) -> "Timeline":
         history = [_event(id, entry) for entry in entries]
         queued = history[0]
-        assert isinstance(queued, EmailQueued)  # noqa: S101 - Standing.of refuses other histories
-        return cls(id, entries, queued, Standing.of(history))
+        assert isinstance(queued, EmailQueued)  # noqa: S101 - Outlook.of refuses other histories
+        return cls(id, entries, queued, Outlook.of(history))
+
+    @property
+    def standing(self) -> Standing:
+        return self.outlook.standing
 
     def as_document(self) -> dict[str, Any]:
         """For programs."""
         recipients = [
-            {"address": r.address, "kind": r.kind, "status": r.status, "at": r.at and r.at.isoformat()}
+            {
+                **{"address": r.address, "kind": r.kind, "status": r.status, "at": r.at and r.at.isoformat()},
+                "reason": self.outlook.reasons.get(r.id),
+            }
             for r in self.standing.recipients.values()
         ]
-        return {"id": self.id, "status": self.standing.status, "recipients": recipients, "events": list(self.entries)}
+        why = {name: _as_json(getattr(self.outlook, name)) for name in _WHY}
+        stands = {"id": self.id, "status": self.standing.status, **why, "attempts": self.standing.attempt}
+        return {**stands, "recipients": recipients, "events": list(self.entries)}
 
     def show(self, console: Console, title: str = "", note: str = "") -> None:
         """For people."""
@@ -92,7 +105,25 @@ class Timeline:
             console.print(Text(note, style="italic"))
         console.print(table(["time", "event", "what"], rows))
         ends = [Text.assemble(f"{plain(r.address)} ", coloured(r.status)) for r in self.standing.recipients.values()]
-        console.print(Text.assemble("Now ", coloured(status), " (", Text(", ").join(ends), ")"), end="\n\n")
+        console.print(Text.assemble("Now ", coloured(status), " (", Text(", ").join(ends), ")"))
+        console.print(Text(plain(self._why())), end="\n\n" if self._why() else "\n")
+
+    def _why(self) -> str:
+        """Why, and what is next, in one line; nothing where all is as it should be."""
+        outlook = self.outlook
+        if outlook.error_class is None and outlook.reason is None:
+            return ""
+        because = " ".join(filter(None, (outlook.error_class, outlook.reason)))
+        asked = f"{self.standing.attempt} attempts, the last through {outlook.provider}" if outlook.provider else ""
+        told = "; ".join(filter(None, (f"Because: {because}", asked, self._next())))
+        return f"{told}."
+
+    def _next(self) -> str:
+        if self.standing.status is EmailStatus.UNCONFIRMED:
+            settle_at = self.outlook.settle_at
+            return f"to be settled at {_said(settle_at.isoformat())}" if settle_at else "parked for an operator"
+        retry_at = self.outlook.retry_at
+        return f"again at {_said(retry_at.isoformat())}" if retry_at else ""
 
 
 def fetch(client: Client, email_id: str, as_of: str | None = None) -> Timeline:
@@ -102,6 +133,10 @@ def fetch(client: Client, email_id: str, as_of: str | None = None) -> Timeline:
     if not entries:
         raise Failure(f"There was no such email yet at {as_of}.", "Its first event has version 1.", NOT_FOUND)
     return Timeline.of(email_id, entries)
+
+
+def _as_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def word(topic: str) -> str:
