@@ -1,5 +1,6 @@
 """A real PostgreSQL for one test session, from the package index alone: no container engine, no root, no port."""
 
+import signal
 import tempfile
 import warnings
 from itertools import count
@@ -44,6 +45,17 @@ class PostgresServer:
         name = urlsplit(url).path.removeprefix("/")
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def crash(self) -> None:
+        """As after `kill -9`, but in order: whoever is connected finds out, nothing is finished."""
+        process = self._server.get_postmaster_info().process
+        assert process is not None
+        process.send_signal(signal.SIGQUIT)
+        process.wait(30)
+
+    def resume(self) -> None:
+        """Start it again; the URLs stay as they are."""
+        self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         self._server.cleanup()

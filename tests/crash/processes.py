@@ -14,6 +14,7 @@ class Process:
     def __init__(self, role: str, port: int, settings: Mapping[str, str], log: Path) -> None:
         self.role = role
         self.kills = 0
+        self.pauses = 0
         self._command = [sys.executable, "-m", "infrastructure.cli", "serve", "--role", role, "--port", str(port)]
         self._environment = {**os.environ, **settings}
         self._log = log
@@ -30,6 +31,22 @@ class Process:
         self._end(signal.SIGKILL)
         self.kills += 1
         self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: it stands still in the middle of whatever it does."""
+        assert self._running is not None
+        self._running.send_signal(signal.SIGSTOP)
+        self.pauses += 1
+
+    def go_on(self) -> None:
+        assert self._running is not None
+        self._running.send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """Whatever happened, nothing of it is left."""
+        if self._running is not None:
+            self._running.kill()
+            self._running.wait(60)
 
     def stop(self) -> int:
         """A graceful stop; returns the exit code."""
