@@ -98,6 +98,8 @@ def _fields(message: OutgoingMessage, recipient: Recipient, settings: MailgunSet
         yield "o:tag", tag
     if settings.testmode:
         yield "o:testmode", "yes"
+    if not message.tracking:  # the narrower ones win over what the domain has
+        yield from (("o:tracking", "no"), ("o:tracking-clicks", "no"), ("o:tracking-opens", "no"))
     yield "v:pl_email_id", str(message.email.originator_id)  # recipients can see these: ids only
     yield "v:pl_recipient_id", str(recipient.id)
 

@@ -109,7 +109,8 @@ def _document(message: OutgoingMessage, stream: str) -> dict[str, Any]:
         "Metadata": metadata,
         "MessageStream": stream,
     }
-    return {name: value for name, value in document.items() if value or name == "Subject"}
+    untracked: dict[str, Any] = {} if message.tracking else {"TrackOpens": False, "TrackLinks": "None"}
+    return {name: value for name, value in document.items() if value or name == "Subject"} | untracked
 
 
 def _tag(email: EmailQueued) -> str | None:

@@ -1,6 +1,7 @@
 """Resend (API of August 2026): one POST /emails a call, told apart from its repetitions by an Idempotency-Key.
 
 - The same key and body within 24 hours gets the first answer again and sends nothing, so `look_up` replays the call.
+- Opens and clicks are tracked, or not, by domain; a message has no say in it.
 - Resend runs on SES, which writes Date and Message-ID itself (resend-node#133).
 - Display names: quoted ones are refused, encoded ones too in `from` (django-anymail's Resend backend).
 - There is no sandbox: `test=on` sends to `delivered+…@resend.dev`, which counts against the quota.
@@ -100,11 +101,11 @@ def build(message: OutgoingMessage, settings: ResendSettings) -> Request:
 
 
 def idempotency_key(message: OutgoingMessage) -> str:
-    """The email's token; for a part of its recipients one of their own, as that is another body."""
+    """The email's token; one of their own for a part of its recipients, or a part of it: that is another body."""
     recipients = called(message)
-    if len(recipients) == len(message.email.recipients):
-        return message.attempt.token
-    return f"{message.attempt.token}-{reading.key(*(recipient.id for recipient in recipients))}"
+    whose = [] if len(recipients) == len(message.email.recipients) else [recipient.id for recipient in recipients]
+    part = [*whose, *message.attempt.concessions]
+    return f"{message.attempt.token}-{reading.key(*part)}" if part else message.attempt.token
 
 
 def _recipient(recipient: Recipient, settings: ResendSettings) -> str:

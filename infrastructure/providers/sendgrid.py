@@ -48,6 +48,11 @@ _MOST_CATEGORIES, _LONGEST_CATEGORY = 10, 255
 _LONGEST_WORDS = 500
 _LONGEST_WAIT = timedelta(days=1)
 
+_UNTRACKED: Mapping[str, Mapping[str, bool]] = {
+    "click_tracking": {"enable": False, "enable_text": False},
+    "open_tracking": {"enable": False},
+}
+
 # Headers that SendGrid refuses, and those that are ours or would give it orders.
 RESERVED = frozenset(
     (
@@ -112,6 +117,7 @@ def _document(message: OutgoingMessage, *, sandbox: bool) -> dict[str, Any]:
         "headers": _headers(message),
         "categories": _categories(email),
         "mail_settings": {"sandbox_mode": {"enable": True}} if sandbox else None,
+        "tracking_settings": None if message.tracking else _UNTRACKED,
     }
     return {name: value for name, value in document.items() if value}
 

@@ -6,6 +6,7 @@ Quirks (AWS documentation unless a source is named):
 * One call for each recipient. Opens, clicks and complaints name all recipients of a message, not the one who acted.
 * The message goes out raw. `Destination` is the envelope and leaves To and Cc alone. `FromEmailAddress` would replace
   the author's From, name included, so it is not given.
+* Whether opens and clicks are tracked is the configuration set's to say: no message can.
 * SES writes Date and Message-ID itself. What a message is known by is its `MessageId`, equal to `mail.messageId`.
 * It takes 7-bit MIME, domains in A-labels, and no local part that is not ASCII.
 * Taken is not sent: a virus, a failed rendering and suppression become known as events.
@@ -44,7 +45,8 @@ __all__ = ["SesProvider", "SesSettings", "build", "parse", "translate"]
 _log = logging.getLogger(__name__)
 
 _OPTIONS = (
-    *("region", "configuration_set", "topic_arn", "queue_url", "sns_v1", "confirm_subscriptions"),
+    *("region", "configuration_set", "untracked_configuration_set"),
+    *("topic_arn", "queue_url", "sns_v1", "confirm_subscriptions"),
     *("tolerance", "timeout", "connections"),
 )
 _EXAMPLE = "ses://ACCESS_KEY:SECRET@default?region=eu-west-1"
@@ -61,6 +63,7 @@ class SesSettings:
     access: AwsAccess
     trust: sns.SnsTrust
     configuration_set: str | None = None  # where events are published from; without one there are none
+    untracked_configuration_set: str | None = None  # for mail that gives up tracking; without one, as for all
     queue_url: str | None = None  # of the SQS queue that the topic feeds
     confirm_subscriptions: bool = False
 
@@ -81,9 +84,15 @@ class SesSettings:
                 frozenset(topics), frozenset(versions), timedelta(seconds=asked.seconds("tolerance", 3600))
             ),
             configuration_set=asked.one("configuration_set") or None,
+            untracked_configuration_set=asked.one("untracked_configuration_set") or None,
             queue_url=queue,
             confirm_subscriptions=asked.switch("confirm_subscriptions"),
         )
+
+    def set_for(self, message: OutgoingMessage) -> str | None:
+        """The configuration set to send with. It alone decides what SES tracks, so leaving it out is no answer."""
+        untracked = None if message.tracking else self.untracked_configuration_set
+        return untracked or self.configuration_set
 
 
 def _access(url: str, asked: ProviderUrl) -> AwsAccess:
@@ -233,7 +242,7 @@ class SesProvider:
     async def _send_to(self, message: OutgoingMessage, recipient: Recipient, mime: bytes) -> Answer:
         if ascii_address(recipient.address) is None:
             return _NO_LOCAL_PART
-        arguments = build(message, recipient, mime, self._settings.configuration_set)
+        arguments = build(message, recipient, mime, self._settings.set_for(message))
         try:
             return parse(
                 recipient, await self._aws.call("sesv2", "send_email", still_ours=message.still_ours, **arguments)

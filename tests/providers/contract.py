@@ -48,6 +48,11 @@ class Rig(Protocol):
         """How many messages the other side has taken whole."""
         ...
 
+    @property
+    def received(self) -> list[bytes]:
+        """What it was sent, in order: the bodies of requests, or mail as it came over the wire."""
+        ...
+
 
 RigMaker = type[AbstractAsyncContextManager[Rig]]
 
@@ -88,6 +93,10 @@ class HttpRig:
     @property
     def taken(self) -> int:
         return len(self.stub.requests)
+
+    @property
+    def received(self) -> list[bytes]:
+        return [request.body for request in self.stub.requests]
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """What every provider must do, whatever its own words are. Each rig lists the behaviours it can act out."""
 
 import asyncio
+import re
+from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -8,11 +10,13 @@ from dataclasses import replace
 import pytest
 
 from domain.answer import Answer
+from domain.content import Content
 from domain.delivery import ErrorClass
-from tests.mail import outgoing
+from tests.mail import attach, outgoing
 from tests.providers.contract import RETRY_AFTER, Behaviour, Rig
 from tests.providers.rigs import RIGS
 
+LOGO = bytes(range(256)) * 8
 MakeRig = Callable[[], AbstractAsyncContextManager[Rig]]
 
 # What a behaviour means for a single recipient; None: taken.
@@ -134,6 +138,36 @@ def test_what_was_sent_before_it_was_held_up_is_told(make: MakeRig) -> None:
         assert rig.taken == 1
 
     with_rig(make, use)
+
+
+@pytest.mark.parametrize("tracking", [True, False])
+@pytest.mark.parametrize("make", RIGS.values(), ids=RIGS.keys())
+def test_every_attempt_at_an_email_sends_the_same_bytes(make: MakeRig, tracking: bool) -> None:
+    """But for what a provider's page in docs/providers.md names; none does."""
+    content = Content(text="Hello Ada", html='<p>Hello Ada <img src="cid:logo"></p>', headers={"X-Campaign": "spring"})
+    files = [attach(LOGO, "logo.png", "image/png", "logo"), attach(b"%PDF" * 9_999, "bill.pdf")]
+    to = ["ada@example.com", "bob@example.com"]
+    first, later = (outgoing(to, content=content, attachments=files, attempt=attempt) for attempt in (1, 7))
+    assert first.message_id == later.message_id
+
+    async def use(rig: Rig) -> None:
+        sent: list[list[bytes]] = []
+        for message in (first, later):
+            seen = len(rig.received)
+            assert (await rig.provider.send(replace(message, tracking=tracking))).error_class is None
+            sent.append(rig.received[seen:])
+        assert sent[0] == sent[1]
+        assert sent[0]
+        assert all(_holds(body, LOGO) for body in sent[0])
+
+    with_rig(make, use)
+
+
+def _holds(body: bytes, file: bytes) -> bool:
+    if b64encode(file) in body.replace(b"\r\n", b""):
+        return True
+    raw = re.search(rb'"Data": ?"([^"]+)"', body)  # SES: a whole MIME message inside
+    return raw is not None and _holds(b64decode(raw[1]), file)
 
 
 def _smtp(answer: Answer) -> bool:

@@ -677,3 +677,15 @@ def test_half_a_list_is_not_taken_for_the_whole(answers: list[Reaction]) -> None
     with pytest.raises(ProviderTrouble) as caught:
         suppressions(*answers)
     assert KEY not in str(caught.value)
+
+
+def test_a_message_that_gives_up_something_has_a_key_of_its_own() -> None:
+    """The same key with another body would be refused for good."""
+    whole = outgoing()
+    keys = [
+        idempotency_key(replace(whole, attempt=whole.attempt.model_copy(update={"concessions": words})))
+        for words in ((), ("text_only",), ("template:simple.html@0123456789ab",), ("text_only",))
+    ]
+    assert keys[0] == whole.attempt.token
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[3]

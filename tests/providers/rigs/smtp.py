@@ -45,6 +45,10 @@ class SmtpRig:
     def taken(self) -> int:
         return len(self.sink.messages)
 
+    @property
+    def received(self) -> list[bytes]:
+        return [message.raw for message in self.sink.messages]
+
     def _reactions(self, point: str) -> Iterator[str | Rudeness | None]:
         while True:
             yield self._next.pop(point, None)
