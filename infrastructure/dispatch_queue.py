@@ -67,7 +67,8 @@ def _claim(connection: Connection, wanted: Wanted, now: datetime) -> list[Claim]
     claims: list[Claim] = []
     for priority in wanted.priorities:
         number = PRIORITIES[priority]
-        claims += _lease(connection, [_overdue(number, now)], wanted, now)
+        if (left := wanted.limit - len(claims)) > 0:
+            claims += _lease(connection, [_overdue(number, min(_OVERDUE, left), now)], wanted, now)
         lines = _lines(connection, number, wanted, now)
         while lines and (left := wanted.limit - len(claims)) > 0:
             found = _take_turns(connection, number, lines, left, wanted, now)
@@ -102,8 +103,13 @@ def _take_turns(
     connection: Connection, priority: int, lines: Sequence[_Line], limit: int, wanted: Wanted, now: datetime
 ) -> list[Claim]:
     """From each line its share, the longest due first."""
-    share = -(-limit // len(lines))
+    share = _share(lines, limit)
     return _lease(connection, [_due(priority, line, min(share, line.room), now) for line in lines[:limit]], wanted, now)
+
+
+def _share(lines: Sequence[_Line], limit: int) -> int:
+    """What each may have, rounded down: what is left over is for the next turn."""
+    return max(1, limit // len(lines))
 
 
 def _lease(connection: Connection, some: Sequence[Select[Any]], wanted: Wanted, now: datetime) -> list[Claim]:
@@ -121,10 +127,10 @@ def _due(priority: int, line: _Line, limit: int, now: datetime) -> Select[Any]:
     return due.with_for_update(skip_locked=True)
 
 
-def _overdue(priority: int, now: datetime) -> Select[Any]:
+def _overdue(priority: int, limit: int, now: datetime) -> Select[Any]:
     """What waits in a lane still expires in time."""
     where = (HELD, _c.expires_at <= now, _c.priority == priority, _c.claimable_at <= now)
-    overdue = select(_c.email_id).where(*where).order_by(_c.expires_at).limit(_OVERDUE)
+    overdue = select(_c.email_id).where(*where).order_by(_c.expires_at).limit(limit)
     return overdue.with_for_update(skip_locked=True)
 
 
@@ -140,7 +146,7 @@ def _in_turn(found: list[tuple[datetime, Claim]]) -> list[Claim]:
 
 def _longer(lines: Sequence[_Line], found: Sequence[Claim], limit: int) -> list[_Line]:
     """The lines that may have more to give than their share was."""
-    share = -(-limit // len(lines))
+    share = _share(lines, limit)
     counts = Counter((claim.lane, claim.tenant) for claim in found)
     asked, waiting = lines[:limit], list(lines[limit:])
     full = [line for line in asked if counts[line.lane, line.tenant] >= share and line.room > share]

@@ -1,7 +1,6 @@
 """The dispatch queue in memory; passes the contract suite of the one on SQL."""
 
 import asyncio
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ class MemoryDispatchQueue:
         claims: list[Claim] = []
         for priority in wanted.priorities:
             due = {id: row for id, row in self.rows.items() if row.priority is priority and row.due(now)}
-            claims += self._lease(self._overdue(due, now), wanted, now)
+            claims += self._lease(self._overdue(due, now)[: max(0, wanted.limit - len(claims))], wanted, now)
             lines = self._lines({id: row for id, row in due.items() if row.due(now)}, wanted)
             claims += self._lease(self._shares(lines, wanted.limit - len(claims)), wanted, now)
         return claims
@@ -135,12 +134,12 @@ class MemoryDispatchQueue:
         """From each line its share, until there is nothing left, or no room."""
         taken: list[UUID] = []
         while lines and (left := limit - len(taken)) > 0:
-            share = math.ceil(left / len(lines))
+            share = max(1, left // len(lines))
             for line in lines[:left]:
                 taken += line[:share]
                 del line[:share]
             lines = [line for line in lines if line]
-        return taken[:limit]
+        return taken
 
     def _lease(self, ids: Sequence[UUID], wanted: Wanted, now: datetime) -> list[Claim]:
         until, places = now + wanted.lease, Counter[str]()

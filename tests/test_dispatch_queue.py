@@ -147,6 +147,20 @@ def test_every_tenant_gets_its_share(kept_in: str) -> None:
     on(kept_in, scenario)
 
 
+def test_never_more_than_was_asked_for(kept_in: str) -> None:
+    async def scenario(queue: DispatchQueue, fold: Fold) -> None:
+        expiring = [queued(expires_at=NOW + timedelta(seconds=10)) for _ in range(5)]
+        others = [queued(tenant=tenant) for tenant in ("a", "b", "c") for _ in range(5)]
+        await enqueue(fold, *expiring, *others)
+        await claimed(queue, "a")
+        await queue.put_back("a", [email.id for email in expiring], "route:main")
+        await queue.put_back("a", [email.id for email in others], "")
+        assert len(await claimed(queue, "a", limit=4, later=10)) == 4
+        assert len(await claimed(queue, "a", limit=7, later=10)) == 7
+
+    on(kept_in, scenario)
+
+
 def test_what_waits_in_a_closed_lane_is_left_there_until_it_opens(kept_in: str) -> None:
     async def scenario(queue: DispatchQueue, fold: Fold) -> None:
         emails = [queued() for _ in range(5)]
