@@ -31,13 +31,17 @@ class Gauges:
         incidents: Incidents,
         metrics: Metrics,
         clock: Clock,
+        *,
+        within: float = _WITHIN,
     ) -> None:
+        """`within` is in seconds, for the database."""
         self._vitals = vitals
         self._states = states
         self._providers = providers
         self._incidents = incidents
         self._metrics = metrics
         self._clock = clock
+        self._within = within
 
     async def text(self) -> bytes:
         """All of them, in Prometheus's text format."""
@@ -49,7 +53,7 @@ class Gauges:
 
     async def _from_the_database(self) -> list[GaugeMetricFamily]:
         try:
-            async with asyncio.timeout(_WITHIN):
+            async with asyncio.timeout(self._within):
                 return [*_vitals(await self._vitals.read()), *_incidents(await self._incidents.unsettled())]
         except Exception as error:  # noqa: BLE001 - what this process has counted is worth telling, whatever it is
             self._metrics.unread(type(error).__name__)
@@ -94,9 +98,8 @@ def _providers(states: Sequence[ProviderState], now: datetime) -> Iterator[Gauge
         "postledger_provider_state", "1 for the state that the provider is in.", labels=["provider", "state"]
     )
     for state in states:
-        current = "paused" if state.paused else state.circuit(now).value
         for each in _STATES:
-            gauge.add_metric([state.name, each], each == current)
+            gauge.add_metric([state.name, each], each == state.word(now))
     yield gauge
 
 
