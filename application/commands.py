@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from application.errors import InvalidField
 from application.fields import NO_NUL, ONE_LINE, Address, Addresses, Label, MetadataKey, Moment
-from domain.delivery import InDoubt
+from application.policies import PolicyWishes
 from domain.events import Priority, Resolution, Stamp, Tag
 
 MAX_RECIPIENTS = 50
@@ -87,17 +87,8 @@ class AttachmentInput(BaseModel):
             yield base64.b64decode(self.content[start : start + _CHUNK])
 
 
-class PolicyInput(BaseModel):
+class PolicyInput(PolicyWishes):
     """How hard to try for this email; what is left out comes from the service's settings."""
-
-    model_config = _COMMAND
-
-    in_doubt: InDoubt | None = Field(
-        default=None, description="When a provider's answer was lost and no evidence came: send again, or wait."
-    )
-    max_attempts: int | None = Field(default=None, ge=1, le=100)
-    give_up_after: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=14))] | None = None
-    settle_after: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=7))] | None = None
 
 
 class SendEmail(BaseModel):

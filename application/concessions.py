@@ -10,30 +10,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape, unescape
-from typing import Annotated, Protocol, Self
+from typing import Protocol, Self
 from urllib.parse import unquote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from application.attachment_links import AttachmentLinks
 from application.errors import ConcessionLost
+from application.fields import Size
 from application.plain_text import plain_text
 from domain.content import Content
 from domain.events import AttachmentRef, EmailQueued
 
-_SIZE = re.compile(r"(\d{1,12}) ?(B|KB|MB|GB)?", re.I)
-_UNITS: Mapping[str, int] = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 _NAME_AND_VERSION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{12})?$"
-
-
-def _bytes(value: object) -> object:
-    """`5MB` as a number; a MB has 1,048,576 bytes."""
-    if not isinstance(value, str):
-        return value
-    if not (found := _SIZE.fullmatch(value.strip())):
-        raise PydanticCustomError("size", "must be a size: a number of bytes, or such as 500KB or 5MB")
-    return int(found[1]) * _UNITS[(found[2] or "").upper()]
 
 
 class Concessions(BaseModel):
@@ -46,7 +36,7 @@ class Concessions(BaseModel):
     template: str | None = Field(
         default=None, pattern=_NAME_AND_VERSION, description="The HTML is made anew from this file of `template_dir`."
     )
-    link_attachments_over: Annotated[int, BeforeValidator(_bytes), Field(ge=0)] | None = Field(
+    link_attachments_over: Size | None = Field(
         default=None, description="Larger attachments stay here, and the message has a link: bytes, or such as 5MB."
     )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -26,12 +26,12 @@ from application.ports import (
     Refusal,
     SuppressionList,
 )
-from application.routing import Choice, Router
+from application.routing import Choice, Router, clock
 from application.surprises import log_surprise
 from domain.answer import Answer
 from domain.delivery import ErrorClass
 from domain.email import Email, Step
-from domain.events import EmailDeliveryStarted, Stamp
+from domain.events import EmailDeliveryDeferred, EmailDeliveryStarted, Stamp
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 5.0  # seconds between two tries to record what happened
@@ -67,12 +67,13 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """No attempt may begin now. `rule` is to be recorded on the email; `own` as in Plan."""
+    """No attempt may begin now. `rule` is to be recorded on the email; `own` and `reason` as in Plan."""
 
     until: datetime | None
     lane: str
     own: bool = False
     rule: str | None = None
+    reason: str = "no_provider"
 
 
 class Delivery:
@@ -131,18 +132,19 @@ class Delivery:
         lane = f"route:{plan.route}"
         if plan.rule:
             return _Wait(plan.until, lane, rule=plan.rule)
-        later = [plan.until] if plan.until else []
+        refused: list[tuple[Choice, Refusal]] = []
         for choice in plan.choices:
+            if _rather_waits(refused, choice, now):
+                break
             refusal = await self._take(email, choice, now)
             if refusal is None:
-                return choice
+                return _after(refused, choice, now)
             kind = refusal.key.partition(":")[0]
             if kind in _RULES:
                 return _Wait(refusal.until, refusal.key, rule=_RULES[kind])
-            later.append(refusal.until)
-            if refusal.until - now <= _PATIENCE:
-                break
-        return _Wait(min(later, default=None), lane, plan.own)
+            refused.append((choice, refusal))
+        later = [*filter(None, (plan.until,)), *(refusal.until for _, refusal in refused)]
+        return _Wait(min(later, default=None), lane, plan.own, reason=plan.wait)
 
     async def _take(self, email: Email, choice: Choice, now: datetime) -> Refusal | None:
         wants = self._tools.quotas.wants(email, choice)
@@ -168,15 +170,17 @@ class Delivery:
             )
         if turn.until is None:
             email.give_up("retries_exhausted", stamp)
+        elif turn.rule in _RULES.values() and stamp.now < email.give_up_at and _is_told(email, turn.rule):
+            pass  # to wait a little longer for the same is nothing new
         elif turn.rule or stamp.now >= email.give_up_at:
-            email.put_off(turn.rule or "no_provider", turn.until, stamp)
-        elif turn.own and turn.until - stamp.now >= _WORTH_RECORDING:
-            email.put_off("no_provider", turn.until, stamp)
+            email.put_off(turn.rule or turn.reason, turn.until, stamp)
+        elif turn.own and turn.until - stamp.now >= _WORTH_RECORDING and not _is_told(email, turn.reason):
+            email.put_off(turn.reason, turn.until, stamp)
         return None
 
     def _held(self, email: Email, turn: _Wait) -> Held | None:
-        if turn.until is None or (turn.rule and turn.lane.startswith("route:")):
-            return None
+        if turn.until is None or email.due_at is None or (turn.rule and turn.lane.startswith("route:")):
+            return None  # it has ended, or is to wait by its own history
         return Held(None if turn.own else turn.lane, turn.until)
 
     def _doubt(self, email: Email) -> None:
@@ -315,3 +319,24 @@ class Delivery:
             causation_id=causation_id or email.queued.event_id,
             traceparent=email.queued.traceparent,
         )
+
+
+def _is_told(email: Email, rule: str | None) -> bool:
+    """Whether the last thing on record is that it waits for this."""
+    last = email.history[-1]
+    return isinstance(last, EmailDeliveryDeferred) and last.provider is None and last.reason == rule
+
+
+def _rather_waits(refused: Sequence[tuple[Choice, Refusal]], choice: Choice, now: datetime) -> bool:
+    """Whether one that is preferred to this one will have room soon. Of those equally preferred, any will do.
+
+    A probe may take as long as a provider that hangs: nobody waits for that who has a choice.
+    """
+    preferred = (refusal for other, refusal in refused if other.priority < choice.priority)
+    return any(not each.key.startswith("probe:") and each.until - now <= _PATIENCE for each in preferred)
+
+
+def _after(refused: Sequence[tuple[Choice, Refusal]], choice: Choice, now: datetime) -> Choice:
+    """The choice, with why those before it were passed over."""
+    passed = "".join(f"; {other.provider} had no room until {clock(it.until, now)}" for other, it in refused)
+    return replace(choice, reason=f"{choice.reason}{passed}")

@@ -11,6 +11,8 @@ from domain.address import Mailbox, parse_mailbox
 from domain.errors import InvalidAddress
 
 _RELATIVE = re.compile(r"in (\d{1,6}) ?(s|sec|second|m|min|minute|h|hour|d|day)s?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,12}) ?(B|KB|MB|GB)?", re.I)
+_BYTES = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 _UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -27,7 +29,8 @@ def _mailbox(value: object) -> Mailbox:
         ) from None
 
 
-def _one_or_many(value: object) -> object:
+def one_or_many(value: object) -> object:
+    """A single value where a list may stand."""
     return [value] if isinstance(value, str) else value
 
 
@@ -60,13 +63,23 @@ def _moment(value: object) -> datetime | timedelta:
     )
 
 
+def _bytes(value: object) -> object:
+    """`5MB` as a number; a MB has 1,048,576 bytes."""
+    if not isinstance(value, str):
+        return value
+    if not (found := _SIZE.fullmatch(value.strip())):
+        raise PydanticCustomError("size", "must be a size: a number of bytes, or such as 500KB or 5MB")
+    return int(found[1]) * _BYTES[(found[2] or "").upper()]
+
+
 Address = Annotated[Mailbox, BeforeValidator(_mailbox, json_schema_input_type=str)]
-Addresses = Annotated[tuple[Address, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])]
 Moment = Annotated[
     datetime | timedelta,
     BeforeValidator(_moment, json_schema_input_type=str),  # not PlainValidator: pydantic 2.14 then serialises it twice
     Field(description="ISO 8601 with an offset (`2026-08-05T11:52:01Z`), or `in 5 minutes`."),
 ]
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", min_length=1, max_length=256)]
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 ONE_LINE, NO_NUL = AfterValidator(_one_line), AfterValidator(_no_nul)
 MetadataKey = Annotated[str, Field(min_length=1, max_length=256), NO_NUL]

@@ -12,6 +12,7 @@ from uuid import UUID
 from application.commands import AttachmentInput, Caller, Receipt, SendEmail, check_times
 from application.errors import IdempotencyConflict, InvalidField, StreamConflict
 from application.limits import Admission
+from application.policies import Policies
 from application.ports import BlobStore, Clock, Ledger, StoredContent, SuppressionList
 from domain.address import Mailbox
 from domain.content import Content, content_ref
@@ -40,14 +41,14 @@ class SendEmailHandler:
         blobs: BlobStore,
         suppressions: SuppressionList,
         clock: Clock,
-        policy: DeliveryPolicy,
+        policies: Policies,
         admission: Admission | None = None,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self._suppressions = suppressions
         self._clock = clock
-        self._policy = policy
+        self._policies = policies
         self._admission = admission
 
     async def __call__(self, command: SendEmail, caller: Caller, key: str | None = None) -> Receipt:
@@ -112,10 +113,11 @@ class SendEmailHandler:
             metadata=command.metadata,
             priority=command.priority,
             stream=command.stream,
-            policy=self._policy_for(command),
+            policy=DeliveryPolicy(),
             fingerprint=fingerprint,
             **times,
         )
+        draft = draft._replace(policy=self._policies.of(caller.tenant, draft, command.delivery_policy))
         email = Email.queue(id, caller.tenant, draft, caller.stamp(now))
         await self._leave_out(email, caller.stamp(now))
         blobs = tuple({attachment.sha256 for attachment in attachments})
@@ -148,12 +150,6 @@ class SendEmailHandler:
             content_type=attachment.content_type or guessed,
             content_id=attachment.content_id,
         )
-
-    def _policy_for(self, command: SendEmail) -> DeliveryPolicy:
-        if command.delivery_policy is None:
-            return self._policy
-        wishes = command.delivery_policy.model_dump(exclude_none=True)
-        return self._policy.model_copy(update=wishes)
 
 
 async def _fingerprint(commands: Sequence[SendEmail], key: str | None) -> str | None:

@@ -26,11 +26,13 @@ from application.feeding import TOPICS, SuppressionFeeder
 from application.health import HealthChecks
 from application.inbox import HookDoor, TranslateInbox
 from application.limits import Admission, Quotas
+from application.policies import Policies
 from application.ports import BlobStore, EmailProvider, FeedbackSource, Limits, LimitSource
 from application.provider_lists import FollowProviderLists
 from application.provider_watch import ProviderWatch
 from application.providers import Providers
-from application.routing import Route, RouteProvider, Router
+from application.routes import with_default
+from application.routing import Router
 from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
 from domain.address import parse_mailbox
@@ -152,7 +154,7 @@ def bootstrap(settings: Settings) -> System:
     providers = {name: _provider(name, url.get_secret_value()) for name, url in settings.providers.items()}
     runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now)
     suppression_list = Suppressions(ledger, now)
-    router = Router([Route(providers=tuple(RouteProvider(name=name) for name in providers))])
+    router = Router(with_default(settings.routes, list(providers)), providers)
     limits, streams = SqlLimits(database), Providers(ledger)
     states = ProviderWatch(providers, SqlProviderStates(database, wakeups), streams, _breaker(settings), now)
     quotas = _quotas(settings, providers)
@@ -170,9 +172,8 @@ def bootstrap(settings: Settings) -> System:
     translate = TranslateInbox(inbox, sources, record, now, metrics.feedback)
     vitals = SqlVitals(database, runner.positions, settings.alert_dead_letters_window, now)
     incidents = SqlIncidents(database)
-    send_email = SendEmailHandler(
-        *(ledger, blobs, suppression_list, now, settings.policy), Admission(quotas, limits, now)
-    )
+    policies = Policies(settings.policy, settings.tenants, router.route)
+    send_email = SendEmailHandler(ledger, blobs, suppression_list, now, policies, Admission(quotas, limits, now))
     service = Service(
         send_email=send_email,
         change_email=ChangeEmailHandler(ledger, now, tuple(providers)),
@@ -198,7 +199,7 @@ def bootstrap(settings: Settings) -> System:
     pace = WatchPace(settings.alert_every, settings.alert_calm)
     watch = AlertWatch(vitals, states, list(providers), incidents, alerts, _thresholds(settings), pace, now)
     lead = Leadership(database, _WATCHING, lease=3 * settings.alert_every.total_seconds())
-    health = HealthChecks(providers, states, settings.health_interval, random.random)
+    health = HealthChecks(providers, states, settings.health_interval, now, random.random)
     checks = Leadership(database, _CHECKING, lease=2 * settings.health_interval.total_seconds())
     loops: list[Loop] = [translate.run, feeding.run, states.run, watching(watch, lead), watching(health, checks)]
     loops.append(learning(_limit_sources(settings, providers), quotas.learn))

@@ -6,16 +6,19 @@ import secrets
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 from pydantic_settings.sources import TomlConfigSettingsSource
 
 from application.limits import LimitSettings
-from domain.delivery import DeliveryPolicy, InDoubt
+from application.policies import PolicyWishes
+from application.routes import Name, Route, mistakes
+from domain.delivery import MOVES_ON, DeliveryPolicy, ErrorClass, InDoubt, RetryPlan
 
 PREFIX = "POSTLEDGER_"
 _UNSAFE = "POSTGRES_ENABLE_DB_FUNCTIONS"  # of the eventsourcing library, which also reads it with a prefix
@@ -24,6 +27,7 @@ _WHY_UNSAFE = (
     "Unset it and start again"
 )
 _TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # what the library takes for yes
+_SHORTEST_KEY = 16  # characters
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a provider or a tenant
 _WORDS: Mapping[str, str] = {  # for what pydantic says in a programmer's words
     "time_delta_parsing": "must be a duration: seconds, or ISO 8601 such as PT15M",
@@ -50,6 +54,15 @@ class Settings(BaseSettings):
         default=None, description="One key, or several as `tenant=key,tenant=key`. Made on the first run when missing."
     )
     api_key_file: Path = Path("var/api-key")
+    public_url: str | None = Field(
+        default=None, description="Where people reach this service, such as https://mail.example.com: for links."
+    )
+    link_key: SecretStr | None = Field(
+        default=None, description="Signs links; of several, parted by commas, the first. Made when missing."
+    )
+    link_key_file: Path = Path("var/link-key")
+    link_ttl: timedelta = Field(default=timedelta(days=30), description="How long a link to an attachment is good.")
+    template_dir: Path | None = Field(default=None, description="Where the templates of routes' concessions are.")
     providers: Annotated[dict[str, SecretStr], NoDecode] = {"sandbox": SecretStr("sandbox://default?dir=var/sandbox")}
 
     worker_concurrency: int = Field(default=64, ge=1, le=1000, description="Emails in flight to providers at once.")
@@ -99,6 +112,9 @@ class Settings(BaseSettings):
     settle_after: timedelta = timedelta(minutes=15)
     first_retry: timedelta = timedelta(minutes=1)
     longest_retry: timedelta = timedelta(hours=4)
+    retries: dict[ErrorClass, RetryPlan] = Field(default={}, description="Other waits after some kinds of trouble.")
+    tenants: dict[Name, PolicyWishes] = Field(default={}, description="Other policies for some tenants.")
+    routes: tuple[Route, ...] = Field(default=(), description="Which emails go how; see docs/routing.md.")
 
     @field_validator("providers", mode="before")
     @classmethod
@@ -121,6 +137,25 @@ class Settings(BaseSettings):
             raise ValueError("at least one provider is needed")
         return named
 
+    @field_validator("public_url")
+    @classmethod
+    def _reachable(cls, value: str | None) -> str | None:
+        """Without a slash at its end."""
+        if value is None:
+            return None
+        _check_url(value)
+        parts = urlsplit(value)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment or "@" in value:
+            raise ValueError("must be a URL such as https://mail.example.com, without a user, `?` or `#`")
+        return value.rstrip("/")
+
+    @field_validator("link_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(key.strip()) < _SHORTEST_KEY for key in value.get_secret_value().split(",")):
+            raise ValueError(f"must have at least {_SHORTEST_KEY} characters, each of several keys")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
@@ -134,7 +169,7 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        *("lease", "poll", "drain", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"),
+        *("lease", "poll", "drain", "link_ttl", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"),
         *("breaker_window", "breaker_open", "breaker_longest", "health_interval"),
         *("alert_every", "alert_calm", "alert_dead_letters_window", "alert_queue_age", "alert_in_doubt_age"),
     )
@@ -143,6 +178,29 @@ class Settings(BaseSettings):
         if value <= timedelta(0):
             raise ValueError("must be longer than nothing")
         return value
+
+    @field_validator("retries")
+    @classmethod
+    def _tried_again(cls, value: dict[ErrorClass, RetryPlan]) -> dict[ErrorClass, RetryPlan]:
+        for error_class, plan in value.items():
+            if error_class not in MOVES_ON:
+                known = ", ".join(sorted(MOVES_ON))
+                raise ValueError(f"has waits after {error_class}, which is not tried again; these are: {known}")
+            if plan.longest < plan.first:
+                raise ValueError(f"has a longest wait after {error_class} that is shorter than the first")
+        return value
+
+    @model_validator(mode="after")
+    def _lead_somewhere(self) -> Self:
+        found = [
+            InitErrorDetails(
+                type=PydanticCustomError("route", "{said}", {"said": said}), loc=("routes", *place), input=None
+            )
+            for place, said in mistakes(self.routes, self.providers)
+        ]
+        if found:
+            raise ValidationError.from_exception_data("Settings", found, hide_input=True)
+        return self
 
     @property
     def policy(self) -> DeliveryPolicy:
@@ -154,6 +212,7 @@ class Settings(BaseSettings):
             settle_after=self.settle_after,
             first_retry=self.first_retry,
             longest_retry=self.longest_retry,
+            retries=self.retries,
         )
 
     def api_keys(self) -> dict[str, str]:
@@ -169,6 +228,17 @@ class Settings(BaseSettings):
             keys[key if named else part] = tenant if named else "default"
         if not keys:
             raise SettingsError(f"{PREFIX}API_KEY: there is no key in it, nor in {self.api_key_file}")
+        return keys
+
+    def link_keys(self) -> list[bytes]:
+        """What links are signed and verified with. Makes and keeps a key (mode 600) where none is configured."""
+        try:
+            text = self.link_key.get_secret_value() if self.link_key else _kept_key(self.link_key_file)
+        except OSError as error:
+            raise SettingsError(f"{PREFIX}LINK_KEY_FILE: {self.link_key_file}: {error.strerror}") from None
+        keys = [key.strip().encode() for key in text.split(",")]
+        if min(map(len, keys)) < _SHORTEST_KEY:
+            raise SettingsError(f"{PREFIX}LINK_KEY_FILE: there is no key of {_SHORTEST_KEY} characters in the file")
         return keys
 
     @classmethod
@@ -200,8 +270,9 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def variable(*place: object) -> str:
-    """The environment variable of a setting."""
-    return f"{PREFIX}{'.'.join(map(str, place)).upper()}"
+    """The environment variable of a setting, and the place in it."""
+    name, *inside = map(str, place)
+    return ".".join((f"{PREFIX}{name.upper()}", *inside))
 
 
 def unknown_variables() -> Iterator[str]:

@@ -6,7 +6,8 @@ from typing import Any
 from application.delivery import Tools
 from application.limits import Quotas
 from application.ports import EmailProvider, Ledger
-from application.routing import Route, RouteProvider, Router
+from application.routes import Route, RouteProvider
+from application.routing import Router
 from tests.fakes import FakeStates, FakeSuppressions, FreeLimits
 from tests.providers_fake import MemoryBlobs
 

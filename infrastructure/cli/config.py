@@ -1,5 +1,6 @@
 """`postledger config`: the settings in force, fit to be shown to somebody else."""
 
+import json
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,6 +13,7 @@ from infrastructure.settings import Settings, load_settings, variable
 
 _MASK = "***"
 _SECRET = frozenset({"api_key", "alert_webhook", "alert_webhook_secret"})  # a webhook's path may be its secret
+_DATA = frozenset({"retries", "routes", "tenants"})
 _HARMLESS = frozenset({"dir", "domain", "endpoint", "host", "port", "region", "sslmode", "tls"})  # URL parameters
 
 
@@ -31,6 +33,8 @@ def shown(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
     if name in _SECRET:
         return _MASK if value else ""
+    if name in _DATA:
+        return _json(value)
     if isinstance(value, dict):
         return ",".join(f"{key}={masked(url.get_secret_value())}" for key, url in value.items())
     if isinstance(value, BaseModel):
@@ -38,6 +42,11 @@ def shown(settings: Settings, name: str) -> str:
     if isinstance(value, timedelta):
         return str(to_jsonable_python(value))  # as it may be set: PT15M
     return masked(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)
+
+
+def _json(value: object) -> str:
+    """As it may be set."""
+    return json.dumps(to_jsonable_python(value, by_alias=True, exclude_none=True)) if value else ""
 
 
 def masked(url: str) -> str:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from application.change_email import ChangeEmailHandler
 from application.commands import Caller, SendEmail
+from application.policies import Policies
 from application.send_email import SendEmailHandler
 from domain.delivery import DeliveryPolicy
 from domain.events import EmailQueued, Event
@@ -30,7 +31,7 @@ class Desk:
         self.ledger = ledger
         self.blobs = blobs
         self.suppressions = FakeSuppressions()
-        self.send = SendEmailHandler(ledger, blobs, self.suppressions, lambda: self.now, DeliveryPolicy())
+        self.send = SendEmailHandler(ledger, blobs, self.suppressions, lambda: self.now, Policies(DeliveryPolicy()))
         self.change = ChangeEmailHandler(ledger, lambda: self.now)
 
     async def history(self, email_id: UUID) -> list[Event]:

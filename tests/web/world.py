@@ -11,6 +11,7 @@ from application.change_email import ChangeEmailHandler
 from application.deciding import decide
 from application.errors import BlobStoreUnavailable
 from application.inbox import HookDoor
+from application.policies import Policies
 from application.ports import FeedbackSource, Recorded, StoredContent
 from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
@@ -139,7 +140,9 @@ class World:
         self.read_models = ReadModels(self._events, self.database)
         self.checks: Mapping[str, str | None] = {"ledger": None}
         self.service = Service(
-            send_email=SendEmailHandler(self.ledger, self.blobs, self.suppressions, self.clock, DeliveryPolicy()),
+            send_email=SendEmailHandler(
+                self.ledger, self.blobs, self.suppressions, self.clock, Policies(DeliveryPolicy())
+            ),
             change_email=ChangeEmailHandler(self.ledger, self.clock, ("sandbox", "backup")),
             hooks=HookDoor(self.inbox, self.sources),
             suppressions=self.suppressions,
