@@ -186,8 +186,9 @@ class Hanging:
 
 def test_a_database_that_hangs_holds_nobody_up(api: Api) -> None:
     watched = Watched()
-    parts = (Hanging(), FakeStates(), [], watched.incidents, watched.metrics)
-    watched.gauges = Gauges(*parts, lambda: NOW, within=0.05)
+    watched.gauges = Gauges(
+        *(Hanging(), FakeStates(), list[str](), watched.incidents, watched.metrics), lambda: NOW, within=0.05
+    )
     assert watched.scraped(api)["postledger_gauges_unread_total", "error=TimeoutError"] == 1
 
 
