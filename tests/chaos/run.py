@@ -97,6 +97,9 @@ def _processes(url: str, providers: str, workers: int, home: Path) -> Iterator[t
         "POSTLEDGER_LONGEST_RETRY": "PT1S",
         "POSTLEDGER_MAX_ATTEMPTS": "100",
         "POSTLEDGER_POLL": "PT0.2S",
+        "POSTLEDGER_BREAKER_OPEN": "PT0.5S",
+        "POSTLEDGER_BREAKER_LONGEST": "PT2S",
+        "POSTLEDGER_HEALTH_INTERVAL": "PT0.5S",
         "POSTLEDGER_LOG_LEVEL": "warning",
     }
     port = free_port()

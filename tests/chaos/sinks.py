@@ -8,7 +8,7 @@ from enum import StrEnum
 from random import Random
 from typing import Self
 
-from tests.providers.http_stub import Answered, Broken, HttpStub, Reaction, Received
+from tests.providers.http_stub import Answered, Broken, HttpStub, Reaction, Received, json_answer
 from tests.smtp_server import HANG_UP, SILENCE, SLOW, Rudeness, Session, SmtpSink
 
 Copy = tuple[str, str]  # Message-ID and recipient
@@ -45,6 +45,7 @@ _HTTP: dict[Mood, Reaction] = {
     Mood.DROPPING: Broken.RESET_AFTER_REQUEST,
     Mood.SLOW: Answered(202, {"X-Message-Id": "taken"}, delay=0.2),
 }
+_SCOPES = json_answer({"scopes": ["mail.send"]})
 _TAKEN = (_YES, _HTTP[Mood.HANGING], _HTTP[Mood.DROPPING], _HTTP[Mood.SLOW])
 
 
@@ -94,6 +95,8 @@ class SendGrid(HttpStub):
         return _HTTP.get(self.mood, _YES) if self._chance.random() < _OFTEN else _YES
 
     async def _react(self, reaction: Reaction, request: Received, writer: asyncio.StreamWriter) -> bool:
+        if request.path == "/v3/scopes" and reaction in _TAKEN:  # a check
+            return await super()._react(_SCOPES, request, writer)
         if request.path != "/v3/mail/send":  # a look-up, which needs an add-on that this account has not got
             return await super()._react(Answered(403), request, writer)
         if reaction in _TAKEN:
