@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from application.ports import Chance, EmailProvider, Misconfigured
+from application.ports import Chance, Clock, EmailProvider, Misconfigured
 from application.provider_watch import ProviderWatch
 from application.surprises import log_surprise
 from application.waiting import first
@@ -37,6 +37,7 @@ class _Patient:
     """What the last checks of one provider came to."""
 
     failures: int = 0  # in a row
+    failing_since: datetime | None = None
     told: str | None = None  # what an operator was told to mend, until it is mended
 
 
@@ -44,11 +45,17 @@ class HealthChecks:
     """Checks the providers about every `interval`; some failures in a row degrade one, a success ends that."""
 
     def __init__(
-        self, providers: Mapping[str, EmailProvider], watch: ProviderWatch, interval: timedelta, chance: Chance
+        self,
+        providers: Mapping[str, EmailProvider],
+        watch: ProviderWatch,
+        interval: timedelta,
+        clock: Clock,
+        chance: Chance,
     ) -> None:
         self._providers = providers
         self._watch = watch
         self._interval = interval
+        self._clock = clock
         self._chance = chance
         self._patients = {name: _Patient() for name in providers}
 
@@ -68,14 +75,14 @@ class HealthChecks:
         patient, wrong = self._patients[name], await examine(self._providers[name])
         self._tell(name, patient, wrong)
         if wrong is None:
-            patient.failures = 0
+            patient.failures, patient.failing_since = 0, None
             if self._watch.of(name).cause == "check":
                 await self._watch.recover(name, "check")
             return
-        if self._watch.worked_lately(name, self._interval):
-            patient.failures = 0  # whom mail goes through is well enough, whatever its check may say
-            return
         patient.failures += 1
+        patient.failing_since = patient.failing_since or self._clock() - self._interval
+        if self._watch.worked_since(name, patient.failing_since):
+            return  # mail goes through it: what the check says is disproved until it says something else
         if patient.failures >= _ENOUGH:
             await self._watch.degrade(name, self._breakdown(patient.failures, wrong))
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, Protocol
 
 from application.breaker import Breaker, BreakerPolicy, breakdown, judge
@@ -97,10 +97,10 @@ class ProviderWatch:
             case Circuit.HALF_OPEN if judge(answer) == "fails":
                 await self.degrade(provider, breakdown("probe_failed", answer))
 
-    def worked_lately(self, provider: str, span: timedelta) -> bool:
-        """Whether this process has sent through it in the last `span`."""
+    def worked_since(self, provider: str, moment: datetime) -> bool:
+        """Whether this process has sent through it since then."""
         at = self._worked_at.get(provider)
-        return at is not None and self._clock() - at < span
+        return at is not None and at >= moment
 
     async def degrade(self, provider: str, why: Breakdown) -> None:
         """Record that it broke down, unless that changes nothing. Never raises."""

@@ -17,8 +17,10 @@ from sqlalchemy.engine import make_url
 
 from application.alert_rules import Thresholds
 from application.alerts import AlertChannel, AlertWatch, WatchPace
+from application.attachment_links import AttachmentLinks
 from application.breaker import BreakerPolicy
 from application.change_email import ChangeEmailHandler
+from application.concessions import Conceding
 from application.delivery import Delivery, Tools
 from application.dispatcher import Dispatcher, Pace
 from application.feedback import RecordFeedback
@@ -31,7 +33,7 @@ from application.ports import BlobStore, EmailProvider, FeedbackSource, Limits, 
 from application.provider_lists import FollowProviderLists
 from application.provider_watch import ProviderWatch
 from application.providers import Providers
-from application.routes import with_default
+from application.routes import Route, with_default
 from application.routing import Router
 from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
@@ -56,6 +58,7 @@ from infrastructure.ledger.postgres import PostgresEventStore
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.ledger.store import EventStore
 from infrastructure.limits import SqlLimits
+from infrastructure.message_templates import MessageTemplates, pinned
 from infrastructure.metrics import Metrics
 from infrastructure.outbound import Outbound, Refused, check_url
 from infrastructure.projection_runner import ProjectionRunner
@@ -154,7 +157,9 @@ def bootstrap(settings: Settings) -> System:
     providers = {name: _provider(name, url.get_secret_value()) for name, url in settings.providers.items()}
     runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now)
     suppression_list = Suppressions(ledger, now)
-    router = Router(with_default(settings.routes, list(providers)), providers)
+    links = _links(settings)
+    templates = _checked("TEMPLATE_DIR", lambda: MessageTemplates(settings.template_dir))
+    router = Router(_routes(settings, providers, templates), providers)
     limits, streams = SqlLimits(database), Providers(ledger)
     states = ProviderWatch(providers, SqlProviderStates(database, wakeups), streams, _breaker(settings), now)
     quotas = _quotas(settings, providers)
@@ -162,7 +167,7 @@ def bootstrap(settings: Settings) -> System:
     measured = {name: Measured(provider, metrics) for name, provider in providers.items()}
     tools = Tools(
         *(ledger, ledger, blobs, measured, router, quotas, limits, states, suppression_list),
-        *(now, random.random, settings.lease),
+        *(now, random.random, settings.lease, Conceding(templates, links)),
     )
     queue = SqlDispatchQueue(database, wakeups)
     inbox = SqlInbox(database, wakeups)
@@ -187,6 +192,8 @@ def bootstrap(settings: Settings) -> System:
         clock=now,
         max_body_bytes=settings.max_body_bytes,
         ready=_readiness(ledger, runner),
+        blobs=blobs,
+        links=links,
         metrics=metrics,
         provider_states=states.all,
         gauges=Gauges(vitals, states, list(providers), incidents, metrics, now).text,
@@ -266,6 +273,22 @@ def _quotas(settings: Settings, providers: Mapping[str, EmailProvider]) -> Quota
         if name not in providers:
             raise SettingsError(f"{variable('limits', 'providers', name)}: no provider is called {name!r}")
     return Quotas(settings.limits, [name for name, provider in providers.items() if provider.separate])
+
+
+def _links(settings: Settings) -> AttachmentLinks | None:
+    url = settings.public_url
+    return AttachmentLinks(url, settings.link_keys(), settings.link_ttl) if url else None
+
+
+def _routes(settings: Settings, providers: Mapping[str, EmailProvider], templates: MessageTemplates) -> list[Route]:
+    """As configured, once everything they give up of messages can be given up."""
+    routes = with_default(settings.routes, list(providers))
+    for route in routes:
+        for concessions in filter(None, (provider.concessions for provider in route.providers)):
+            if concessions.link_attachments_over is not None and settings.public_url is None:
+                wanted = f"the links of route {route.name!r} to attachments"
+                raise SettingsError(f"{variable('public_url')}: must be set for {wanted}: https://mail.example.com")
+    return _checked("TEMPLATE_DIR", lambda: pinned(routes, templates))
 
 
 def _limit_sources(settings: Settings, providers: Mapping[str, EmailProvider]) -> Mapping[str, LimitSource]:

@@ -66,6 +66,8 @@ def combine(message: OutgoingMessage, answers: list[tuple[Recipient, Answer]], p
         reason=why.reason if why else None,
         words=(why or answers[-1][1]).words,
         retry_after=max((a.retry_after or timedelta(0) for _, a in troubled), default=None) or None,
+        pause=max((a.pause or timedelta(0) for _, a in answers), default=None) or None,
+        about_message=bool(troubled) and all(a.about_message for _, a in troubled),
     )
 
 

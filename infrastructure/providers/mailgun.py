@@ -26,7 +26,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from application.errors import Untrusted
-from application.ports import Clock, Hook, ListedSuppression, OutgoingMessage
+from application.ports import Clock, Hook, ListedSuppression, Misconfigured, OutgoingMessage
 from domain.answer import Answer
 from domain.delivery import ErrorClass
 from domain.events import ProviderMessage, Recipient
@@ -39,6 +39,7 @@ from infrastructure.providers.each import send_each
 from infrastructure.providers.http import AnswerLost, HttpClient, NotSent, Reply, Request, no_answer
 from infrastructure.providers.mailgun_failures import Failure, bounced, cause, suppressed
 from infrastructure.providers.mailgun_form import Form
+from infrastructure.providers.pauses import is_last, with_pause
 from infrastructure.providers.provider_url import ProviderUrl
 
 _HOSTS = {"us": "api.mailgun.net", "eu": "api.eu.mailgun.net"}  # a domain exists in one region only
@@ -129,9 +130,17 @@ def parse(recipient: Recipient, reply: Reply, now: datetime) -> Answer:
     words = (reading.text(reading.get(document, "message")) or reply.text.strip())[:_LONGEST_WORDS]
     message_id = (reading.text(reading.get(document, "id")) or "").strip("<>")
     if 200 <= reply.status < 300 and message_id:
-        return Answer(messages=(ProviderMessage(recipient_id=recipient.id, message_id=message_id),), words=words)
+        taken = Answer(messages=(ProviderMessage(recipient_id=recipient.id, message_id=message_id),), words=words)
+        return with_pause(taken, _exhausted(reply, now))
     error_class, reason = _trouble(reply.status, words)
-    return Answer(error_class=error_class, reason=reason, words=words, retry_after=_retry_after(reply, words, now))
+    wait = _retry_after(reply, words, now)
+    answer = Answer(error_class=error_class, reason=reason, words=words, retry_after=wait)
+    return with_pause(answer, _exhausted(reply, now))
+
+
+def _exhausted(reply: Reply, now: datetime) -> timedelta | None:
+    reset = reading.unix_time(reply.headers.get("x-ratelimit-reset"))
+    return reset - now if reset and is_last(reply, "x-ratelimit-remaining") else None
 
 
 def _trouble(status: int, words: str) -> tuple[ErrorClass, str]:
@@ -353,13 +362,13 @@ class MailgunProvider:
         if reply.status == 401:
             return None  # so it answers a key that may only send: nothing can be told
         if reply.status == 404:
-            return "Mailgun does not know the domain. Is it in the other region?"
+            return Misconfigured("Mailgun does not know the domain. Is it in the other region?")
         if reply.status != 200:
             return f"Mailgun answers {reply.status} when asked for the domain."
         state = reading.word(reading.get(reply.json(), "domain", "state"))[:30]
         if not state:
             return "Mailgun's answer about the domain is not as documented."
-        return None if state == "active" else f"Mailgun has the domain as {state}, not as active."
+        return None if state == "active" else Misconfigured(f"Mailgun has the domain as {state}, not as active.")
 
     async def close(self) -> None:
         await self._http.close()

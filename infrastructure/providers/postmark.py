@@ -31,6 +31,7 @@ from infrastructure.providers import postmark_search, reading
 from infrastructure.providers.each import combine
 from infrastructure.providers.http import AnswerLost, HttpClient, NotSent, Reply, Request, no_answer
 from infrastructure.providers.json_body import Bytes, JsonBody
+from infrastructure.providers.pauses import retry_after, with_pause
 from infrastructure.providers.postmark_webhooks import FEEDBACK, WebhookKey, translate, verify
 from infrastructure.providers.provider_url import ProviderUrl
 
@@ -174,6 +175,7 @@ CODES: Mapping[int, tuple[ErrorClass, str]] = {
     429: (ErrorClass.RATE_LIMITED, "rate_limited"),
     1235: (_CONFIG, "unknown_stream"),
 }
+_OF_THE_SENDER = frozenset({"sender_signature_missing", "sender_signature_unconfirmed"})  # others may send
 # What the HTTP status means where the code says nothing.
 STATUSES: Mapping[int, tuple[ErrorClass, str]] = {
     400: (_PERMANENT, "invalid_request"),
@@ -207,7 +209,11 @@ def parse(message: OutgoingMessage, reply: Reply, provider: str, now: datetime) 
     error_class, reason = _refusal(reply.status, code, message_id)
     if error_class is ErrorClass.SUPPRESSED:
         return _suppressed(message, inactive or addressed(message), Answer(reason=reason, words=words), provider, now)
-    return Answer(error_class=error_class, reason=reason, words=words)
+    wait = retry_after(reply, now) if error_class is ErrorClass.RATE_LIMITED else None  # honoured, should it come
+    of_the_sender = reason in _OF_THE_SENDER
+    return with_pause(
+        Answer(error_class=error_class, reason=reason, words=words, retry_after=wait, about_message=of_the_sender)
+    )
 
 
 def _refusal(status: int, code: int | None, message_id: str | None) -> tuple[ErrorClass, str]:
@@ -238,6 +244,7 @@ def _suppressed(
         put_off=others,
         reports=_reports(message, inactive, provider, now),
         error_class=_TRANSIENT if others else ErrorClass.SUPPRESSED,
+        about_message=True,
     )
 
 

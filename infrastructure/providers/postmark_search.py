@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from application.errors import ProviderTrouble
-from application.ports import ListedSuppression, OutgoingMessage
+from application.ports import ListedSuppression, Misconfigured, OutgoingMessage
 from domain.address import address_key, ascii_address
 from domain.answer import Answer
 from domain.events import ProviderMessage
@@ -173,5 +173,5 @@ async def check(client: HttpClient) -> str | None:
     except (NotSent, AnswerLost) as trouble:
         return f"Postmark was not reached: {trouble}"
     if reply.status == 401:
-        return "Postmark does not know the server token"
+        return Misconfigured("Postmark does not know the server token")
     return None if reply.status == 200 and reading.mapping(reply.json()) else f"Postmark answered {reply.status}"

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from application.errors import ProviderTrouble
-from application.ports import Clock, Hook, ListedSuppression, OutgoingMessage
+from application.ports import Clock, Hook, ListedSuppression, Misconfigured, OutgoingMessage
 from domain.address import ascii_address
 from domain.answer import Answer
 from domain.delivery import HOPELESS, ErrorClass
@@ -28,6 +28,7 @@ from infrastructure.providers import reading
 from infrastructure.providers.each import combine
 from infrastructure.providers.http import AnswerLost, HttpClient, NotSent, Reply, Request, no_answer
 from infrastructure.providers.json_body import Bytes, JsonBody
+from infrastructure.providers.pauses import is_last, seconds_of, with_pause
 from infrastructure.providers.provider_url import ProviderUrl
 from infrastructure.providers.resend_webhooks import WebhookKey, bare_address, plain_word, translate, verify
 
@@ -171,6 +172,7 @@ ERRORS: Mapping[str, ErrorClass] = {
 }
 # At this status it means that the sender's domain is not verified, or that the account may only test.
 _ERRORS_AT: Mapping[tuple[int, str], ErrorClass] = {(403, "validation_error"): ErrorClass.CONFIG}
+_OF_THIS_TOKEN = frozenset({"concurrent_idempotent_requests", "resource_locked"})
 # For names that we do not know: as all known ones of that status. The rest goes by its hundred.
 STATUSES: Mapping[int, ErrorClass] = {
     **dict.fromkeys((401, 403, 404, 405, 451), ErrorClass.CONFIG),
@@ -179,7 +181,6 @@ STATUSES: Mapping[int, ErrorClass] = {
 }
 _HUNDREDS: Mapping[int, ErrorClass] = {3: ErrorClass.CONFIG, 4: ErrorClass.PERMANENT, 5: ErrorClass.TRANSIENT}
 _LONGEST_WORDS = 500
-_LONGEST_HINT = 31 * 86_400.0  # seconds
 
 # Said of the caller, perhaps before the Idempotency-Key was looked at: no sign that nothing had been taken.
 _ABOUT_THE_CALLER = frozenset(
@@ -190,7 +191,8 @@ _ABOUT_THE_CALLER = frozenset(
 
 def parse(message: OutgoingMessage, reply: Reply, provider_name: str, now: datetime) -> Answer:
     """`message` is what was sent; a recipient who is refused gets a report when there are others."""
-    return _for_all(message, _answer(message, reply), provider_name, now)
+    answer = with_pause(_answer(message, reply), _exhausted(reply))
+    return replace(_for_all(message, answer, provider_name, now), pause=answer.pause)
 
 
 def _answer(message: OutgoingMessage, reply: Reply) -> Answer:
@@ -211,6 +213,7 @@ def _refusal(reply: Reply) -> Answer:
         reason=plain_word(name) or f"http_{reply.status}",
         words=_words(reply),
         retry_after=_hint(reply, error_class),
+        about_message=(reply.status, name) in _ERRORS_AT or name in _OF_THIS_TOKEN,
     )
 
 
@@ -221,7 +224,7 @@ def _for_all(message: OutgoingMessage, answer: Answer, provider_name: str, now: 
         return answer
     whole = combine(message, [(recipient, answer) for recipient in recipients], provider_name, now)
     if whole.error_class is None or whole.error_class in HOPELESS:
-        return replace(whole, error_class=ErrorClass.TRANSIENT, reason="bcc_one_by_one")
+        return replace(whole, error_class=ErrorClass.TRANSIENT, reason="bcc_one_by_one", about_message=True)
     return whole
 
 
@@ -233,14 +236,12 @@ def _words(reply: Reply) -> str:
 def _hint(reply: Reply, error_class: ErrorClass) -> timedelta | None:
     """`ratelimit-reset` is about the requests of this second, so it says nothing where those are not the trouble."""
     reset = reply.headers.get("ratelimit-reset") if error_class is ErrorClass.RATE_LIMITED else None
-    for text in (reply.headers.get("retry-after"), reset):
-        try:
-            seconds = float(text or 0)
-        except ValueError:
-            continue
-        if 0 < seconds <= _LONGEST_HINT:
-            return timedelta(seconds=seconds)
-    return None
+    return seconds_of(reply.headers.get("retry-after")) or seconds_of(reset)
+
+
+def _exhausted(reply: Reply) -> timedelta | None:
+    """A yes says it as well when it was the last of this second's."""
+    return seconds_of(reply.headers.get("ratelimit-reset")) if is_last(reply, "ratelimit-remaining") else None
 
 
 # --- Provider
@@ -291,9 +292,13 @@ class ResendProvider:
             return f"Resend cannot be reached: {trouble}."
         if reply.status == 200:
             return None
-        reason = _refusal(reply).reason
+        refusal = _refusal(reply)
+        reason = refusal.reason
         # A key that may only send may not list domains. It is alive, and more cannot be told.
-        return None if reason == "restricted_api_key" else f"Resend does not accept our calls: {reason}."
+        if reason == "restricted_api_key":
+            return None
+        wrong = f"Resend does not accept our calls: {reason}."
+        return Misconfigured(wrong) if refusal.error_class is ErrorClass.CONFIG else wrong
 
     async def close(self) -> None:
         await self._http.close()

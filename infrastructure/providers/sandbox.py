@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
-from application.ports import Clock, OutgoingMessage
+from application.ports import Clock, Misconfigured, OutgoingMessage
 from domain import events as e
 from domain.answer import Answer, RecipientReport
 from domain.delivery import ErrorClass
@@ -67,6 +67,7 @@ class Act:
     error_class: ErrorClass | None = None
     reason: str | None = None
     retry_after: timedelta | None = None
+    about_message: bool = False  # and not the provider's trouble
     once: bool = False  # on the first attempt only; later ones deliver
     evidence: bool = True  # whether a look-up can tell
 
@@ -81,8 +82,8 @@ ACTS: Mapping[str, Act] = {
     "complained": Act(Fate.TAKEN, (_DELIVERY, _COMPLAINT)),
     "bounced": Act(Fate.TAKEN, (_HARD_BOUNCE,)),
     "suppressed": Act(Fate.REFUSED, (_SUPPRESSION,), ErrorClass.SUPPRESSED, "suppressed"),
-    "deferred": Act(Fate.PUT_OFF, (), ErrorClass.TRANSIENT, "greylisted", _SOON, once=True),
-    "throttled": Act(Fate.PUT_OFF, (), ErrorClass.RATE_LIMITED, "throttled", _SOON, once=True),
+    "deferred": Act(Fate.PUT_OFF, (), ErrorClass.TRANSIENT, "greylisted", _SOON, about_message=True, once=True),
+    "throttled": Act(Fate.PUT_OFF, (), ErrorClass.RATE_LIMITED, "throttled", _SOON, about_message=True, once=True),
     "down": Act(Fate.PUT_OFF, (), ErrorClass.TRANSIENT, "down"),
     "timeout": Act(Fate.ANSWER_LOST, (_DELIVERY,), _UNKNOWN, _LOST, once=True),
     "timeout+lost": Act(Fate.REQUEST_LOST, (), _UNKNOWN, _LOST, once=True),
@@ -137,9 +138,9 @@ class SandboxProvider:
         try:
             await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
         except OSError as error:
-            return f"The sandbox's directory cannot be made: {error.strerror}."
+            return Misconfigured(f"The sandbox's directory cannot be made: {error.strerror}.")
         writable = await asyncio.to_thread(os.access, self._directory, os.W_OK)
-        return None if writable else "The sandbox's directory cannot be written to."
+        return None if writable else Misconfigured("The sandbox's directory cannot be written to.")
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -156,6 +157,7 @@ class SandboxProvider:
             reason=why.reason if why else None,
             words="250 2.0.0 OK (sandbox)" if taken else "",
             retry_after=max((act.retry_after for act in troubled if act.retry_after), default=None),
+            about_message=bool(troubled) and all(act.about_message for act in troubled),
         )
 
     def _reports(self, attempt: int, scene: Scene) -> Iterable[RecipientReport]:

@@ -38,6 +38,7 @@ from infrastructure.mime_headers import field as header_field
 from infrastructure.providers import reading, sendgrid_search
 from infrastructure.providers.http import AnswerLost, HttpClient, NotSent, Reply, Request, no_answer
 from infrastructure.providers.json_body import Bytes, JsonBody
+from infrastructure.providers.pauses import is_last, retry_after, with_pause
 from infrastructure.providers.provider_url import ProviderUrl
 from infrastructure.providers.sendgrid_webhooks import FEEDBACK, TOLERANCE, translate, verification_key, verify
 
@@ -217,10 +218,13 @@ def parse(message: OutgoingMessage, reply: Reply, now: datetime, *, sandbox: boo
     if reply.status == 202 or (reply.status == 200 and sandbox):
         message_id = reading.text(reply.headers.get("x-message-id")) or message.message_id.strip("<>")
         taken = (ProviderMessage(recipient_id=recipient.id, message_id=message_id) for recipient in message.recipients)
-        return Answer(messages=tuple(taken))
+        return with_pause(Answer(messages=tuple(taken)), _exhausted(reply, now))
     error_class, reason = _refusal(reply)
-    wait = _wait(reply, now) if error_class is ErrorClass.RATE_LIMITED else None
-    return Answer(error_class=error_class, reason=reason, words=_words(reply), retry_after=wait)
+    wait = (retry_after(reply, now) or _reset(reply, now)) if error_class is ErrorClass.RATE_LIMITED else None
+    words = _words(reply)
+    of_the_sender = reason == "forbidden" and "(from)" in words  # it is not verified; others may be
+    answer = Answer(error_class=error_class, reason=reason, words=words, retry_after=wait, about_message=of_the_sender)
+    return with_pause(answer, _exhausted(reply, now))
 
 
 def _refusal(reply: Reply) -> tuple[ErrorClass, str]:
@@ -243,7 +247,11 @@ def _words(reply: Reply) -> str:
     return " ".join((words or reply.text[: 4 * _LONGEST_WORDS]).split())[:_LONGEST_WORDS]
 
 
-def _wait(reply: Reply, now: datetime) -> timedelta | None:
+def _exhausted(reply: Reply, now: datetime) -> timedelta | None:
+    return _reset(reply, now) if is_last(reply, "x-ratelimit-remaining") else None
+
+
+def _reset(reply: Reply, now: datetime) -> timedelta | None:
     reset = reading.unix_time(reply.headers.get("x-ratelimit-reset"))
     return min(reset - now, _LONGEST_WAIT) if reset and reset > now else None
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from application.errors import ProviderTrouble
-from application.ports import ListedSuppression, OutgoingMessage
+from application.ports import ListedSuppression, Misconfigured, OutgoingMessage
 from domain.address import ascii_address
 from domain.answer import Answer
 from domain.events import ProviderMessage
@@ -134,8 +134,8 @@ async def check(client: HttpClient) -> str | None:
     except (NotSent, AnswerLost) as trouble:
         return f"SendGrid was not reached: {trouble}"
     if reply.status in (401, 403):
-        return "SendGrid does not accept the API key"
+        return Misconfigured("SendGrid does not accept the API key")
     scopes = reading.get(reply.json(), "scopes") if reply.status == 200 else None
     if not isinstance(scopes, list):
         return f"SendGrid answered {reply.status} and no list of scopes"
-    return None if "mail.send" in scopes else "The API key may not send: it lacks the scope mail.send"
+    return None if "mail.send" in scopes else Misconfigured("The API key may not send: it lacks the scope mail.send")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from application.errors import Untrusted
-from application.ports import Clock, Hook, OutgoingMessage
+from application.ports import Clock, Hook, Misconfigured, OutgoingMessage
 from domain.answer import Answer
 from domain.delivery import ErrorClass
 from domain.events import Recipient
@@ -78,7 +78,9 @@ class SmtpProvider:
             finally:
                 await connection.quit()
         except SmtpTrouble as trouble:
-            return printable(str(trouble))
+            wrong = printable(str(trouble))
+            why = classify(trouble.stage, trouble.code, trouble.text)
+            return Misconfigured(wrong) if why.error_class is ErrorClass.CONFIG else wrong
         return None
 
     async def close(self) -> None:

@@ -21,6 +21,7 @@ class Classified:
     reason: str | None = None
     enhanced_status: str | None = None
     add_to_suppression: bool = False
+    about_message: bool = False  # or about a recipient: it tells nothing of how the server is doing
 
     @property
     def error_class(self) -> ErrorClass | None:
@@ -118,13 +119,24 @@ def classify(stage: Stage, code: int | None, text: str) -> Classified:
         verdict = _put_off(stage, code, text)
     else:
         verdict = _refused(stage, code, text)
-    return replace(verdict, enhanced_status=_enhanced_status(text))
+    status = _enhanced_status(text)
+    return replace(verdict, enhanced_status=status, about_message=_about_message(stage, code, verdict, status))
 
 
 def printable(words: str) -> str:
     """A server's words as we keep them: on one line, valid Unicode (aiosmtplib lets surrogates through), not long."""
     valid = words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return _CONTROL.sub(" ", valid).strip()[:_LONGEST_WORDS]
+
+
+def _about_message(stage: Stage, code: int, why: Classified, status: str | None) -> bool:
+    """Whether another message, or the same to somebody else, may well be taken now."""
+    if stage in _CHANNEL or code == 421 or why.reason == "auth" or why.error_class is ErrorClass.QUOTA:
+        return False
+    if why.reason == "sender":
+        return True
+    full_or_broken = status is not None and status.startswith("4.3.") and status != "4.3.4"  # the system, not a mailbox
+    return stage != "mail_from" and not full_or_broken
 
 
 def _of_the_channel(stage: Stage, code: int, text: str) -> Classified:

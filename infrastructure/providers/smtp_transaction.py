@@ -18,6 +18,7 @@ from infrastructure.providers.smtp_replies import Classified, printable
 from infrastructure.providers.smtp_settings import SmtpSettings
 
 _GREYLISTING = timedelta(minutes=5)  # the shortest wait that common greylisting servers ask for
+_THROTTLED = timedelta(seconds=10)  # a relay that says we are too fast does not say for how long
 _TOO_LARGE = Classified(ErrorClass.PERMANENT, reason="too_large")
 _NO_SMTPUTF8 = Classified(ErrorClass.PERMANENT, "soft", "smtputf8_not_offered")
 
@@ -152,4 +153,6 @@ def nothing_known(why: Classified, words: str = "") -> Answer:
         reason=why.reason,
         words=printable(words),
         retry_after=_GREYLISTING if why.reason == "greylisted" else None,
+        pause=_THROTTLED if why.error_class is ErrorClass.RATE_LIMITED else None,
+        about_message=why.about_message,
     )

@@ -15,7 +15,7 @@ from domain.provider_state import Circuit
 from tests.application.test_breaker import DOWN, TAKEN
 from tests.application.test_provider_watch import SECOND, Ward, circuit, fail
 from tests.providers_fake import ScriptedProvider
-from tests.samples import stamp
+from tests.samples import NOW, stamp
 
 REFUSED = Misconfigured("It does not accept the API key.")
 
@@ -43,7 +43,7 @@ class Practice(Ward):
         super().__init__()
         self.provider = Checked()
         self.states = self.watch()
-        self.checks = HealthChecks({"main": self.provider}, self.states, 30 * SECOND, lambda: 0.5)
+        self.checks = HealthChecks({"main": self.provider}, self.states, 30 * SECOND, lambda: self.now, lambda: 0.5)
 
     async def rounds(self, *wrong: str | Exception | None) -> None:
         for each in wrong:
@@ -109,12 +109,12 @@ def test_a_probe_may_find_out_what_the_checks_cannot() -> None:
 
 def test_whom_mail_goes_through_is_well_whatever_the_check_says() -> None:
     async def scenario(practice: Practice) -> None:
-        for _ in range(6):
-            practice.provider.wrong = "away"
-            practice.now += 30 * SECOND
-            await practice.states.observe("main", TAKEN)
-            await practice.checks.round()
+        await practice.rounds("away", "away")
+        await practice.states.observe("main", TAKEN)
+        await practice.rounds(*["away"] * 9)
         assert practice.circuit() is Circuit.CLOSED
+        await practice.rounds(None, "away", "away", "away")
+        assert practice.circuit() is Circuit.OPEN
 
     play(scenario)
 
@@ -170,7 +170,9 @@ def test_a_check_that_hangs_or_breaks_is_a_failure() -> None:
 def test_only_the_process_that_leads_asks() -> None:
     async def scenario(practice: Practice) -> None:
         stop, asked, leading = asyncio.Event(), asyncio.Event(), False
-        quick = HealthChecks({"main": practice.provider}, practice.states, timedelta(milliseconds=10), lambda: 0.5)
+        quick = HealthChecks(
+            {"main": practice.provider}, practice.states, timedelta(milliseconds=10), lambda: NOW, lambda: 0.5
+        )
 
         async def leads() -> bool:
             asked.set()
