@@ -31,6 +31,8 @@ _SHORTEST_KEY = 16  # characters
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a provider or a tenant
 _WORDS: Mapping[str, str] = {  # for what pydantic says in a programmer's words
     "time_delta_parsing": "must be a duration: seconds, or ISO 8601 such as PT15M",
+    "missing": "is missing",
+    "too_short": "must name at least one",
     "extra_forbidden": "is not a setting; remove it or check its spelling",
 }
 
@@ -61,7 +63,9 @@ class Settings(BaseSettings):
         default=None, description="Signs links; of several, parted by commas, the first. Made when missing."
     )
     link_key_file: Path = Path("var/link-key")
-    link_ttl: timedelta = Field(default=timedelta(days=30), description="How long a link to an attachment is good.")
+    link_ttl: timedelta = Field(
+        default=timedelta(days=30), le=timedelta(days=3650), description="How long a link to an attachment is good."
+    )
     template_dir: Path | None = Field(default=None, description="Where the templates of routes' concessions are.")
     providers: Annotated[dict[str, SecretStr], NoDecode] = {"sandbox": SecretStr("sandbox://default?dir=var/sandbox")}
 
@@ -169,8 +173,8 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        *("lease", "poll", "drain", "link_ttl", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"),
-        *("breaker_window", "breaker_open", "breaker_longest", "health_interval"),
+        *("lease", "poll", "drain", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"),
+        *("breaker_window", "breaker_open", "breaker_longest", "health_interval", "link_ttl"),
         *("alert_every", "alert_calm", "alert_dead_letters_window", "alert_queue_age", "alert_in_doubt_age"),
     )
     @classmethod
