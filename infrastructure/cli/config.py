@@ -12,7 +12,7 @@ from infrastructure.cli import display
 from infrastructure.settings import Settings, load_settings, variable
 
 _MASK = "***"
-_SECRET = frozenset({"api_key", "alert_webhook", "alert_webhook_secret"})  # a webhook's path may be its secret
+_SECRET = frozenset({"api_key", "link_key", "alert_webhook", "alert_webhook_secret"})  # a webhook's path may be one
 _DATA = frozenset({"retries", "routes", "tenants"})
 _HARMLESS = frozenset({"dir", "domain", "endpoint", "host", "port", "region", "sslmode", "tls"})  # URL parameters
 

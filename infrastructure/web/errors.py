@@ -35,6 +35,18 @@ class NoSuchRoute(RequestError):
     """There is nothing at this address. GET /docs lists what there is."""
 
 
+class InvalidLink(RequestError):
+    """This link is not one of ours, or not whole. Copy it again from the message."""
+
+
+class LinkExpired(RequestError):
+    """This link is over. Ask the sender for the file."""
+
+
+class AttachmentGone(RequestError):
+    """This file is no longer kept. Ask the sender for it."""
+
+
 class MethodNotAllowed(RequestError):
     """This address does not know this method."""
 

@@ -41,6 +41,8 @@ HEADERS: Mapping[str, tuple[str, Json]] = {
 }
 _PATH_PARAMETERS: Mapping[str, Json] = {
     "id": {"type": "string", "format": "uuid"},
+    "email_id": {"type": "string", "format": "uuid"},
+    "sha256": {"type": "string", "description": "Of the file's bytes, in hexadecimal."},
     "address": {"type": "string", "description": "An email address."},
     "provider": {"type": "string", "description": "A provider's name, as configured."},
 }

@@ -33,6 +33,10 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     web.InvalidJson: Problem(400, "invalid_json", "The body is not JSON"),
     web.MissingApiKey: Problem(401, "missing_api_key", "An API key is needed", "missing_api_key"),
     web.InvalidApiKey: Problem(403, "invalid_api_key", "The API key is not valid", "invalid_api_key"),
+    web.InvalidLink: Problem(403, "invalid_link", "The link is not valid"),
+    web.LinkExpired: Problem(410, "link_expired", "The link is over", "not_found"),
+    web.AttachmentGone: Problem(410, "attachment_gone", "The file is no longer kept", "not_found"),
+    application.AttachmentNotFound: Problem(404, "attachment_not_found", "There is no such file", "not_found"),
     web.NoSuchRoute: Problem(404, "not_found", "There is nothing here", "not_found"),
     application.EmailNotFound: Problem(404, "email_not_found", "There is no such email", "not_found"),
     application.SuppressionNotFound: Problem(

@@ -4,6 +4,7 @@ from application.commands import Resolve, Retry, SendEmail
 from application.suppressions import Suppress
 from infrastructure.web import (
     activity,
+    attachments,
     changing,
     dead_letters,
     documentation,
@@ -41,7 +42,7 @@ from infrastructure.web.views import (
 _ONCE, _REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
 _POSITION, _WAIT = "Postledger-Position", "Postledger-Wait-For"
 _STREAM, _JSON, _HTML, _CSV = "text/event-stream", "application/json", "text/html", "text/csv"
-_TEXT = "text/plain"
+_TEXT, _BYTES = "text/plain", "application/octet-stream"
 
 ROUTES: tuple[Operation, ...] = (
     Operation(
@@ -150,6 +151,12 @@ ROUTES: tuple[Operation, ...] = (
     Operation(
         *("POST", "/hooks/{provider}", hooks.receive, "Tell what became of a message", _JSON),
         errors=(401, 503),
+        open=True,
+    ),
+    Operation(
+        *("GET", "/attachments/{email_id}/{sha256}", attachments.download, "Download a linked attachment", _BYTES),
+        query=attachments.LinkQuery,
+        errors=(403, 404, 410, 503),
         open=True,
     ),
     Operation("GET", "/healthz", health.alive, "Ask whether the process is alive", Health, open=True),

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from application.attachment_links import AttachmentLinks
 from application.change_email import ChangeEmailHandler
 from application.inbox import HookDoor
-from application.ports import Clock, ContentStore, Ledger
+from application.ports import BlobStore, Clock, ContentStore, Ledger
 from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
 from domain.provider_state import ProviderState
@@ -37,6 +38,8 @@ class Service:
     clock: Clock
     max_body_bytes: int
     ready: Callable[[], Awaitable[Checks]]
+    blobs: BlobStore
+    links: AttachmentLinks | None = None  # None: no message of ours has any
     metrics: Metrics = field(default_factory=Metrics)
     gauges: Callable[[], Awaitable[bytes]] = no_gauges  # how the service is doing, in Prometheus's text format
     provider_states: Callable[[], Sequence[ProviderState]] = tuple  # of all that are configured

@@ -49,7 +49,7 @@ class Server:
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self.world = self._make_world()
-        config = uvicorn.Config(create_app(self.world.service), lifespan="off", log_config=None)
+        config = uvicorn.Config(create_app(self.world.service), lifespan="off", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[self._socket]))
         self._loop.call_soon(self._started.set)  # the socket listens already; clients wait in its backlog

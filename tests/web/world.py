@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from application.attachment_links import AttachmentLinks
 from application.change_email import ChangeEmailHandler
 from application.deciding import decide
 from application.errors import BlobStoreUnavailable
@@ -32,6 +33,7 @@ from tests.providers_fake import MemoryBlobs
 from tests.samples import LEASE, stamp
 
 KEY, OTHER_KEY = "pl_the-first-tenants-key", "pl_another-tenants-key"
+LINK_KEY = b"a-key-that-signs-links"
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -154,6 +156,8 @@ class World:
             clock=self.clock,
             max_body_bytes=max_body_bytes,
             ready=self._ready,
+            blobs=self.blobs,
+            links=AttachmentLinks("https://mail.example.com", [LINK_KEY], timedelta(days=30)),
         )
 
     async def close(self) -> None:
