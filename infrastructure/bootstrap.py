@@ -18,10 +18,8 @@ from sqlalchemy.engine import make_url
 from application.alert_rules import Thresholds
 from application.alerts import AlertChannel, AlertWatch, WatchPace
 from application.attachment_links import AttachmentLinks
-from application.attachment_links import AttachmentLinks
 from application.breaker import BreakerPolicy
 from application.change_email import ChangeEmailHandler
-from application.concessions import Conceding
 from application.concessions import Conceding
 from application.delivery import Delivery, Tools
 from application.dispatcher import Dispatcher, Pace
@@ -60,7 +58,6 @@ from infrastructure.ledger.postgres import PostgresEventStore
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.ledger.store import EventStore
 from infrastructure.limits import SqlLimits
-from infrastructure.message_templates import MessageTemplates, pinned
 from infrastructure.message_templates import MessageTemplates, pinned
 from infrastructure.metrics import Metrics
 from infrastructure.outbound import Outbound, Refused, check_url
@@ -276,22 +273,6 @@ def _quotas(settings: Settings, providers: Mapping[str, EmailProvider]) -> Quota
         if name not in providers:
             raise SettingsError(f"{variable('limits', 'providers', name)}: no provider is called {name!r}")
     return Quotas(settings.limits, [name for name, provider in providers.items() if provider.separate])
-
-
-def _links(settings: Settings) -> AttachmentLinks | None:
-    url = settings.public_url
-    return AttachmentLinks(url, settings.link_keys(), settings.link_ttl) if url else None
-
-
-def _routes(settings: Settings, providers: Mapping[str, EmailProvider], templates: MessageTemplates) -> list[Route]:
-    """As configured, once everything they give up of messages can be given up."""
-    routes = with_default(settings.routes, list(providers))
-    for route in routes:
-        for concessions in filter(None, (provider.concessions for provider in route.providers)):
-            if concessions.link_attachments_over is not None and settings.public_url is None:
-                wanted = f"the links of route {route.name!r} to attachments"
-                raise SettingsError(f"{variable('public_url')}: must be set for {wanted}: https://mail.example.com")
-    return _checked("TEMPLATE_DIR", lambda: pinned(routes, templates))
 
 
 def _links(settings: Settings) -> AttachmentLinks | None:

@@ -28,7 +28,6 @@ _WHY_UNSAFE = (
 )
 _TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # what the library takes for yes
 _SHORTEST_KEY = 16  # characters
-_SHORTEST_KEY = 16  # characters
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a provider or a tenant
 _WORDS: Mapping[str, str] = {  # for what pydantic says in a programmer's words
     "time_delta_parsing": "must be a duration: seconds, or ISO 8601 such as PT15M",
@@ -57,17 +56,6 @@ class Settings(BaseSettings):
         default=None, description="One key, or several as `tenant=key,tenant=key`. Made on the first run when missing."
     )
     api_key_file: Path = Path("var/api-key")
-    public_url: str | None = Field(
-        default=None, description="Where people reach this service, such as https://mail.example.com: for links."
-    )
-    link_key: SecretStr | None = Field(
-        default=None, description="Signs links; of several, parted by commas, the first. Made when missing."
-    )
-    link_key_file: Path = Path("var/link-key")
-    link_ttl: timedelta = Field(
-        default=timedelta(days=30), le=timedelta(days=3650), description="How long a link to an attachment is good."
-    )
-    template_dir: Path | None = Field(default=None, description="Where the templates of routes' concessions are.")
     public_url: str | None = Field(
         default=None, description="Where people reach this service, such as https://mail.example.com: for links."
     )
@@ -172,25 +160,6 @@ class Settings(BaseSettings):
             raise ValueError(f"must have at least {_SHORTEST_KEY} characters, each of several keys")
         return value
 
-    @field_validator("public_url")
-    @classmethod
-    def _reachable(cls, value: str | None) -> str | None:
-        """Without a slash at its end."""
-        if value is None:
-            return None
-        _check_url(value)
-        parts = urlsplit(value)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment or "@" in value:
-            raise ValueError("must be a URL such as https://mail.example.com, without a user, `?` or `#`")
-        return value.rstrip("/")
-
-    @field_validator("link_key")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and any(len(key.strip()) < _SHORTEST_KEY for key in value.get_secret_value().split(",")):
-            raise ValueError(f"must have at least {_SHORTEST_KEY} characters, each of several keys")
-        return value
-
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
@@ -263,17 +232,6 @@ class Settings(BaseSettings):
             keys[key if named else part] = tenant if named else "default"
         if not keys:
             raise SettingsError(f"{PREFIX}API_KEY: there is no key in it, nor in {self.api_key_file}")
-        return keys
-
-    def link_keys(self) -> list[bytes]:
-        """What links are signed and verified with. Makes and keeps a key (mode 600) where none is configured."""
-        try:
-            text = self.link_key.get_secret_value() if self.link_key else _kept_key(self.link_key_file)
-        except OSError as error:
-            raise SettingsError(f"{PREFIX}LINK_KEY_FILE: {self.link_key_file}: {error.strerror}") from None
-        keys = [key.strip().encode() for key in text.split(",")]
-        if min(map(len, keys)) < _SHORTEST_KEY:
-            raise SettingsError(f"{PREFIX}LINK_KEY_FILE: there is no key of {_SHORTEST_KEY} characters in the file")
         return keys
 
     def link_keys(self) -> list[bytes]:
