@@ -17,6 +17,7 @@ Quirks (AWS documentation unless a source is named):
 """
 
 import logging
+import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from application.errors import ProviderTrouble
-from application.ports import Clock, Hook, ListedSuppression, OutgoingMessage
+from application.ports import Clock, Hook, ListedSuppression, Misconfigured, OutgoingMessage, Rate
 from domain.address import ascii_address
 from domain.answer import Answer
 from domain.delivery import ErrorClass
@@ -170,6 +171,7 @@ _BY_WORDS: Mapping[str, tuple[str, ErrorClass, str]] = {
     "Throttling": ("daily message quota exceeded", ErrorClass.QUOTA, "daily_quota"),
     "MessageRejected": ("email address is not verified", ErrorClass.CONFIG, "not_verified"),
 }
+_OF_THE_SENDER = frozenset({"mail_from_domain_not_verified", "not_verified"})  # others may send
 _BY_STATUS: Mapping[int, ErrorClass] = {
     400: ErrorClass.PERMANENT,
     408: ErrorClass.TRANSIENT,
@@ -199,7 +201,8 @@ def _refusal(answer: Mapping[str, Any]) -> Answer:
     if phrase in said.lower():
         error_class, reason = otherwise, why
     words = _A_KEY.sub("(key)", f"{code}: {said}" if said else code)  # AWS quotes it when a signature is wrong
-    return Answer(error_class=error_class, reason=reason or "refused", words=words[:500])
+    about_message = reason in _OF_THE_SENDER
+    return Answer(error_class=error_class, reason=reason or "refused", words=words[:500], about_message=about_message)
 
 
 def _by_status(status: int | None) -> ErrorClass:
@@ -208,6 +211,7 @@ def _by_status(status: int | None) -> ErrorClass:
     return _BY_STATUS.get(status or 0, ErrorClass.CONFIG)  # 401, 403, 404, a redirect: not SES, or not for us
 
 
+_PAUSED = "sending is paused for this SES account"
 _CHECK_EVERY = timedelta(seconds=60)  # calls other than sending are limited to about one a second
 _READ_ATTEMPTS = 5  # a page of a list may be asked for again
 _CAUSES: Mapping[str, Literal["bounce", "complaint"]] = {"bounce": "bounce", "complaint": "complaint"}
@@ -227,6 +231,7 @@ class SesProvider:
         self._aws = Aws(settings.access)
         self._certificates = sns.Certificates(fetch, clock)
         self._checked: tuple[datetime, str | None] | None = None
+        self._granted: tuple[datetime, Sequence[Rate]] | None = None
 
     async def send(self, message: OutgoingMessage) -> Answer:
         if ascii_address(message.email.sender.address) is None:
@@ -265,10 +270,18 @@ class SesProvider:
         try:
             account = await self._aws.ask("sesv2", "get_account")
         except ProviderTrouble as trouble:
-            return f"SES: {trouble}"
+            code = str(trouble).rpartition(": ")[2].removesuffix("Exception")
+            return (Misconfigured if ANSWERS.get(code) is ErrorClass.CONFIG else str)(f"SES: {trouble}")
         if word(account.get("EnforcementStatus")) == "shutdown":
-            return "SES has shut this account's sending down"
-        return None if account.get("SendingEnabled") is not False else "sending is paused for this SES account"
+            return Misconfigured("SES has shut this account's sending down")
+        return None if account.get("SendingEnabled") is not False else Misconfigured(_PAUSED)
+
+    async def limits(self) -> Sequence[Rate]:
+        """What SES grants: so many recipients a second, and what is left of those a day. Asked for once a minute."""
+        now = self._clock()
+        if self._granted is None or now - self._granted[0] >= _CHECK_EVERY:
+            self._granted = (now, granted(await self._aws.ask("sesv2", "get_account")))
+        return self._granted[1]
 
     async def verify(self, hook: Hook) -> str:
         signed = sns.examine(hook, self._settings.trust, self._clock())
@@ -311,6 +324,21 @@ class SesProvider:
 
     async def close(self) -> None:
         await self._aws.close()
+
+
+def granted(account: Mapping[str, Any]) -> Sequence[Rate]:
+    """The rates of an account, whose quota counts recipients. A day's is -1 where there is none."""
+    quota = mapping(account.get("SendQuota"))
+    second, day, sent = (_amount(quota.get(name)) for name in ("MaxSendRate", "Max24HourSend", "SentLast24Hours"))
+    rates = [Rate(max(1, int(second)), timedelta(seconds=1))] if second > 0 else []
+    if day >= 0:
+        # Others may use the account too, so its own count is what holds: until we ask again, no more than is left now.
+        rates.append(Rate(max(0, int(day - max(0, sent))), _CHECK_EVERY))
+    return rates
+
+
+def _amount(value: object) -> float:
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else -1
 
 
 def _listed(entry: Mapping[str, Any]) -> ListedSuppression | None:
