@@ -277,7 +277,8 @@ class Delivery:
             message = await self._message(email, started, still_ours)
             if provider is None or message is None:
                 return None
-            return await provider.look_up(replace(message, only=frozenset(email.in_doubt_for(started.attempt))))
+            doubtful = frozenset(email.in_doubt_for(started.attempt))
+            return await provider.look_up(replace(message, only=doubtful, doubt=email.doubts.get(started.attempt)))
         except ConcessionLost:
             _log.warning("What email %s was sent as cannot be made again: %s is not asked.", email.id, started.provider)
             return None

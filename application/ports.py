@@ -104,6 +104,7 @@ class OutgoingMessage:
     date: datetime  # the Date header: fixed when the email became due
     blobs: BlobStore
     only: frozenset[UUID] | None = None  # of the attempt's recipients, those whose fate is still to be found out
+    doubt: str | None = None  # in a look-up: why it is not known what became of the attempt
     tracking: bool = True  # False: the provider's own tracking of opens and clicks is to be off
     still_ours: Callable[[], bool] = field(default=lambda: True, repr=False)  # False: whatever is not sent must not be
     recipients: tuple[Recipient, ...] = field(init=False)  # to reach in this attempt: the envelope, not the headers

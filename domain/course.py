@@ -29,6 +29,7 @@ class Course:
         self.attempts: dict[int, e.EmailDeliveryStarted] = {}
         self.accepted: dict[int, set[UUID]] = {}  # by attempt: for whom a provider took it
         self.doubted: dict[int, set[UUID]] = {}  # by attempt: of whom that was in doubt
+        self.doubts: dict[int, str] = {}  # by attempt: why that came to be
         self.requeues = 0
         self.attempts_before = 0  # attempts made before the last requeue
         self.not_before: dict[str, datetime] = {}  # by provider: when it is worth asking again
@@ -128,6 +129,7 @@ def _was_put_off(email: Course, event: e.EmailDeliveryDeferred) -> None:
 
 def _was_doubted(email: Course, event: e.EmailDeliveryUnconfirmed) -> None:
     email.doubted[event.attempt].update(event.recipients)
+    email.doubts.setdefault(event.attempt, event.reason)
     email.due_at = event.settle_at
 
 

@@ -64,6 +64,7 @@ from infrastructure.outbound import Outbound, Refused, check_url
 from infrastructure.projection_runner import ProjectionRunner
 from infrastructure.provider_states import SqlProviderStates
 from infrastructure.provider_table import make_poller, make_provider
+from infrastructure.providers.drilled import Drilled
 from infrastructure.providers.measured import Measured
 from infrastructure.sent_messages import SqlSentMessages
 from infrastructure.settings import PREFIX, Settings, SettingsError, variable
@@ -164,7 +165,7 @@ def bootstrap(settings: Settings) -> System:
     states = ProviderWatch(providers, SqlProviderStates(database, wakeups), streams, _breaker(settings), now)
     quotas = _quotas(settings, providers)
     metrics = Metrics()
-    measured = {name: Measured(provider, metrics) for name, provider in providers.items()}
+    measured = {name: Measured(Drilled(provider, states, now), metrics) for name, provider in providers.items()}
     tools = Tools(
         *(ledger, ledger, blobs, measured, router, quotas, limits, states, suppression_list),
         *(now, random.random, settings.lease, Conceding(templates, links)),

@@ -60,7 +60,7 @@ class Laws:
 
     def claimed(self, due: dict[UUID, tuple[e.Priority, str, str]], wanted: Wanted, claims: list[Claim]) -> None:
         """Nobody is passed over for long, and nothing urgent for something that is not."""
-        got = {claim.email_id for claim in claims}
+        got = {claim.email_id for claim in claims} & due.keys()
         open_now = {id: line for id, line in due.items() if wanted.room(line[1], line[2]) > 0}
         counts = Counter(due[id] for id in got)
         for priority in wanted.priorities:
