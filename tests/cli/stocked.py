@@ -42,6 +42,7 @@ class Stocked:
             new = [(email, email.collect_events()) for email in emails]
             contents = [stored_content(email) for email, events in new if events[0].originator_version == 1]
             await system.ledger.append([event for _, events in new for event in events], contents)
+            await system.runner.catch_up()
 
         self.ask(work)
 
@@ -51,16 +52,17 @@ class Stocked:
 
         return self.ask(work)
 
+    def catch_up(self) -> None:
+        """Let the read models see what commands did."""
+        self.ask(lambda system: system.runner.catch_up())
+
     def ask(self, work: Callable[[System], Awaitable[T]]) -> T:
-        """Do it, and let the read models catch up."""
 
         async def run() -> T:
             system = bootstrap(load_settings(**self.settings))
             try:
                 await system.prepare()
-                result = await work(system)
-                await system.runner.catch_up()
-                return result
+                return await work(system)
             finally:
                 await system.close()
 

@@ -49,13 +49,6 @@ def requeued(stores: Stocked, id: str) -> e.EmailRequeued:
     return event
 
 
-def catch_up(stores: Stocked) -> None:
-    async def nothing(system: System) -> None:
-        """The read models catch up afterwards."""
-
-    stores.ask(nothing)
-
-
 def test_operators_see_all_tenants_the_newest_first(stores: Stocked, letters: list[str]) -> None:
     page = stores.run("dead-letters", "list", "--limit", "2")
     assert [(row["id"], row["tenant"]) for row in page["data"]] == [(letters[2], "globex"), (letters[1], "acme")]
@@ -128,14 +121,14 @@ def test_those_that_are_named_are_sent_again_whoever_they_belong_to(stores: Stoc
     again = requeued(stores, letters[2])
     assert (again.tenant, again.reason, again.provider, again.priority) == ("globex", "mended", "backup", "critical")
     assert again.actor == "operator:cli"
-    catch_up(stores)
+    stores.catch_up()
     assert listed(stores) == [letters[1]]
 
 
 def test_those_that_fit_are_sent_again_and_no_other(stores: Stocked, letters: list[str]) -> None:
     assert retried(stores, "--tenant", "acme", "--provider", "main")["done"] == 1
     assert requeued(stores, letters[0]).provider is None
-    catch_up(stores)
+    stores.catch_up()
     assert listed(stores) == [letters[2], letters[1]]
 
 
@@ -193,7 +186,7 @@ def test_broken_off_it_says_how_far_it_came_and_goes_on_from_there(
     with monkeypatch.context() as patched:
         patched.setattr(many, "change_all", interrupted)
         assert "At least 4 of 5 were sent again" in retried(stores, "--all", code=1)
-    catch_up(stores)
+    stores.catch_up()
     assert retried(stores, "--all")["done"] == 1
 
 
