@@ -99,18 +99,6 @@ class ConcessionLost(ApplicationError):
     code = "concession_lost"
 
 
-class AttachmentNotFound(ApplicationError):
-    """This email has no such attachment."""
-
-    code = "attachment_not_found"
-
-
-class ConcessionLost(ApplicationError):
-    """What this attempt gives up of the message cannot be made (again) here."""
-
-    code = "concession_lost"
-
-
 class ReadModelBehind(ApplicationError):
     """The read model has not reached the position you asked to wait for. Try again."""
 
