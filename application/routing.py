@@ -174,7 +174,7 @@ def _reopens(known: ProviderState, now: datetime) -> datetime:
 
 def _why_not(name: str, email: Email, known: ProviderState, now: datetime, *, exhausted: bool) -> str:
     if exhausted:
-        return f"{name} has had its {email.attempts_with(name)} attempts"
+        return f"{name} has had all its attempts ({email.attempts_with(name)})"
     if known.paused:
         return f"{name} is paused"
     if known.circuit(now) is Circuit.OPEN and known.degraded_until:
