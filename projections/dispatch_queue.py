@@ -6,7 +6,7 @@ which is when it is due, or when the claim on it ends, or when what it waits for
 whenever it is done with what the worker did.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -204,6 +204,16 @@ def _carry_leases(connection: Connection, live: Tables, rebuilt: Tables) -> None
     held = connection.execute(select(c.email_id, c.lease_owner, c.claimable_at).where(c.lease_owner.is_not(None)))
     leases = [(id, owner, until) for id, owner, until in held]
     rows.update(connection, rebuilt[0], leases, ("email_id", "lease_owner", "claimable_at"))
+
+
+# -- queries ---------------------------------------------------------------------------------------------------------
+
+
+def due_times(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
+    """Of these emails, those that are in the queue, each with when it is due; None: parked for an operator."""
+    c = QUEUE.c
+    found = connection.execute(select(c.email_id, c.due_at).where(c.email_id.in_(ids)))
+    return {id: due_at for id, due_at in found}
 
 
 PROJECTION = Projection("dispatch_queue", 2, tables, fold, _carry_leases)

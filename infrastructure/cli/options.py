@@ -39,6 +39,21 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in stubs of 
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+class Span(click.ParamType):  # type: ignore[type-arg]  # generic in stubs of newer versions only
+    """A length of time up to a day: 90s, 10m, 2h."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = _AGO.fullmatch(str(value).strip())
+        span = timedelta(**{_UNIT[found[2]]: int(found[1])}) if found else timedelta(0)
+        if not timedelta(0) < span <= timedelta(days=1):
+            self.fail(f"{value!r} is not a duration such as 90s, 10m or 2h, of at most a day", param, ctx)
+        return span
+
+
 def of_a_service(command: _F) -> _F:
     """`--url` and `--api-key-file`."""
     return _URL(_KEY(command))

@@ -3,20 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from hashlib import blake2b
 
 from application.ports import Clock, EmailProvider, OutgoingMessage, ProviderStates
 from domain.answer import Answer
 from domain.delivery import ErrorClass
+from domain.drill import REASON, is_hit
 
 _BACK_IN = timedelta(seconds=30)  # what a 429 says
 _SLOW = 5.0  # seconds; a patient client waits for longer
-_LOST = "drill_timeout"
+_LOST = f"{REASON}timeout"
 
 _FAULTS: Mapping[str, Answer] = {
-    "5xx": Answer(error_class=ErrorClass.TRANSIENT, reason="drill_5xx"),
-    "429": Answer(error_class=ErrorClass.RATE_LIMITED, reason="drill_429", retry_after=_BACK_IN),
-    "reset": Answer(error_class=ErrorClass.TRANSIENT, reason="drill_reset"),
+    "5xx": Answer(error_class=ErrorClass.TRANSIENT, reason=f"{REASON}5xx"),
+    "429": Answer(error_class=ErrorClass.RATE_LIMITED, reason=f"{REASON}429", retry_after=_BACK_IN),
+    "reset": Answer(error_class=ErrorClass.TRANSIENT, reason=f"{REASON}reset"),
     "timeout": Answer(error_class=ErrorClass.UNKNOWN, reason=_LOST),
 }
 
@@ -45,7 +45,8 @@ class Drilled:
     async def send(self, message: OutgoingMessage) -> Answer:
         state = self._states.of(self.name)
         fault = state.drill(self._clock())
-        if fault is None or not is_hit(message, state.drill_rate) or _spared(message, fault):
+        hit = fault is not None and is_hit(message.attempt.token, message.attempt.attempt, state.drill_rate)
+        if fault is None or not hit or _spared(message, fault):
             return await self._provider.send(message)
         if fault == "slow":
             await self._wait(_SLOW)
@@ -61,13 +62,6 @@ class Drilled:
 
     async def close(self) -> None:
         await self._provider.close()
-
-
-def is_hit(message: OutgoingMessage, rate: float) -> bool:
-    """Whether this attempt is among the share `rate` that a drill hits."""
-    attempt = message.attempt
-    digest = blake2b(f"{attempt.token}:{attempt.attempt}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) < rate * 2**64
 
 
 def _spared(message: OutgoingMessage, fault: str) -> bool:
