@@ -4,8 +4,9 @@ import asyncio
 import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import click
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from application.errors import StoreUnavailable
 from application.inbox import InboxFilter
+from domain.provider_state import ProviderState
 from infrastructure.bootstrap import System, bootstrap, now
 from infrastructure.cli import display
 from infrastructure.cli.client import service_url
@@ -169,7 +171,18 @@ async def _blobs(system: System) -> str:
 async def _provider(system: System, name: str) -> str:
     if wrong := await system.providers[name].check():
         raise _Wrong(wrong)
+    with suppress(StoreUnavailable):  # which another check tells
+        return f"answers{_standing((await system.streams.load(name)).state, now())}"
     return "answers"
+
+
+def _standing(state: ProviderState, at: datetime) -> str:
+    """What else there is to say: mail need not go through a provider that answers."""
+    if state.paused:
+        return f"; paused by an operator since {state.since:%Y-%m-%d %H:%M}"
+    if state.degraded:
+        return f"; degraded ({state.rule}): its circuit is {state.word(at).replace('_', ' ')}"
+    return ""
 
 
 async def _key(settings: Settings) -> str:

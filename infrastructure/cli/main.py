@@ -13,6 +13,7 @@ from infrastructure.cli.doctor import doctor_command
 from infrastructure.cli.failures import EXIT_CODES, USAGE, Failure
 from infrastructure.cli.inbox import inbox_group
 from infrastructure.cli.projections import projections_group
+from infrastructure.cli.providers import providers_group
 from infrastructure.cli.send import send_command
 from infrastructure.cli.serve import serve_command
 from infrastructure.cli.show import show_command
@@ -29,6 +30,7 @@ COMMANDS: tuple[click.Command, ...] = (
     dead_letters_group,
     unconfirmed_group,
     suppressions_group,
+    providers_group,
     inbox_group,
     alerts_group,
     projections_group,

@@ -14,6 +14,7 @@ from infrastructure.web import (
     hooks,
     listing,
     metrics,
+    providers,
     sending,
     suppression_files,
     suppressions,
@@ -32,6 +33,7 @@ from infrastructure.web.views import (
     Health,
     History,
     Imported,
+    ProviderList,
     Readiness,
     SuppressionDetail,
     SuppressionPage,
@@ -142,6 +144,7 @@ ROUTES: tuple[Operation, ...] = (
         gives=(_POSITION,),
         errors=(400, 404, 409, 413, 415),
     ),
+    Operation("GET", "/providers", providers.show, "List the providers", ProviderList),
     Operation("GET", "/events", feed.page, "Read events", Feed, query=feed.FeedQuery),
     Operation(
         *("GET", "/events/stream", feed.stream, "Follow events", _STREAM),

@@ -258,6 +258,25 @@ class Readiness(View):
     checks: Annotated[dict[str, str | None], Field(description="By name; null means fine.")]
 
 
+class ProviderView(View):
+    """How one configured provider stands."""
+
+    name: str
+    state: Literal["closed", "open", "half_open", "paused"]
+    since: Annotated[datetime | None, Field(description="The latest change; null when there never was one.")]
+    until: Annotated[datetime | None, Field(description="Nothing goes through it before; null unless it is degraded.")]
+    cause: Annotated[Literal["sends", "check"] | None, Field(description="What failed, while it is degraded.")]
+    rule: Annotated[str | None, Field(description="By which it was taken for degraded, such as `error_rate`.")]
+
+
+class ProviderList(View):
+    """Every provider, in the order of the settings."""
+
+    object: Literal["list"] = "list"
+    has_more: Literal[False] = False
+    data: list[ProviderView]
+
+
 class FieldProblem(View):
     """One thing that is wrong, and where."""
 

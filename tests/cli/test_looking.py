@@ -11,7 +11,8 @@ from infrastructure.cli import main
 from infrastructure.cli.config import masked
 from infrastructure.cli.display import plain
 from infrastructure.cli.timeline import DETAILS, details
-from tests.service import QUICK, RunningService, run
+from infrastructure.settings import child_environment
+from tests.service import QUICK, RunningService, run, until
 
 HIDDEN = "s3cret-word"
 
@@ -107,5 +108,38 @@ def test_every_event_can_be_told() -> None:
         details(event.topic(), dict.fromkeys(event.model_fields) | given, {})
 
 
+def test_what_an_attempt_gave_up_of_the_message_is_shown() -> None:
+    words = ["no_tracking", "links_over:5242880"]
+    data = {"attempt": 2, "provider": "backup", "route": "default", "concessions": words}
+    said = details("email.delivery_started.v3", data, {})
+    assert said == "attempt 2 through backup: default (concessions: no_tracking, links_over:5242880)"
+    assert details("email.delivery_started.v3", data | {"concessions": []}, {}) == "attempt 2 through backup: default"
+
+
+def test_config_shows_no_key_that_signs_links(tmp_path: Path) -> None:
+    told = run(tmp_path, "config", settings={"link_key": f"{HIDDEN}-of-enough-length"})
+    assert told.returncode == 0
+    assert HIDDEN not in told.stdout + told.stderr
+
+
 def test_a_terminal_is_given_nothing_to_act_on() -> None:
     assert "\x1b" not in plain("\x1b[2Jgone")
+
+
+def test_what_is_decided_about_a_provider_a_running_service_follows(service: RunningService) -> None:
+    def state() -> str:
+        return str(service.ask("GET", "/providers")[1]["data"][0]["state"])
+
+    def decide(*what: str) -> None:
+        settings = {**QUICK, "database_url": f"sqlite:///{service.directory}/var/postledger.db"}
+        told = CliRunner().invoke(
+            main, ["providers", *what, "sandbox", "--reason", "x"], env=child_environment(settings)
+        )
+        assert told.exit_code == 0
+
+    assert state() == "closed"
+    decide("pause")
+    until(lambda: state() == "paused")
+    assert "paused by an operator" in run(service.directory, "doctor").stdout
+    decide("resume")
+    until(lambda: state() == "closed")

@@ -21,6 +21,7 @@ from domain.answer import Answer
 from domain.content import Content
 from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.email import Email
+from domain.provider_state import ProviderState
 from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups
 from infrastructure.database.signal import Signal
@@ -141,6 +142,7 @@ class World:
         self.inbox = SqlInbox(self.database, Wakeups(f"sqlite:///{path}"))
         self.read_models = ReadModels(self._events, self.database)
         self.checks: Mapping[str, str | None] = {"ledger": None}
+        self.provider_states: list[ProviderState] = []
         self.service = Service(
             send_email=SendEmailHandler(
                 self.ledger, self.blobs, self.suppressions, self.clock, Policies(DeliveryPolicy())
@@ -156,6 +158,7 @@ class World:
             clock=self.clock,
             max_body_bytes=max_body_bytes,
             ready=self._ready,
+            provider_states=lambda: self.provider_states,
             blobs=self.blobs,
             links=AttachmentLinks("https://mail.example.com", [LINK_KEY], timedelta(days=30)),
         )
