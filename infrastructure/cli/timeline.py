@@ -28,11 +28,11 @@ COLOURS: Mapping[str, str] = {
 
 _WHY = ("provider", "error_class", "reason", "retry_at", "settle_at")
 
-# What there is to say about an event besides its name; the braces name its fields, and `who` those it is about.
+# What there is to say about an event besides its name; the braces name its fields, `who` those it is about.
 DETAILS: Mapping[str, str] = {
     "email.queued": "from {sender[address]} to {who}",
     "email.rescheduled": "to {send_at}",
-    "email.delivery_started": "attempt {attempt} through {provider}: {route}",
+    "email.delivery_started": "attempt {attempt} through {provider}: {route} {given_up}",
     "email.dispatched": "{provider} took it for {who} {words}",
     "email.delivery_deferred": "{error_class} {reason}, again at {retry_at} {words}",
     "email.delivery_failed": "{error_class} {reason} {words}",
@@ -148,7 +148,9 @@ def details(topic: str, data: Mapping[str, Any], names: Mapping[str, str]) -> st
     """What there is to say about an event, empty fields left out."""
     template = DETAILS.get(topic.rpartition(".v")[0], "")
     fields = {name: _said(value) for name, value in data.items()}
-    said = " ".join(template.format_map({**fields, "who": _who(data, names)}).split())
+    given_up = ", ".join(data.get("concessions") or ())
+    fields |= {"who": _who(data, names), "given_up": given_up and f"(concessions: {given_up})"}
+    said = " ".join(template.format_map(fields).split())
     return f"{said} (corrects an earlier report)" if data.get("corrects") else said
 
 
