@@ -8,12 +8,16 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from application.deciding import decide
 from application.delivery import Delivery
 from application.lanes import Held
-from application.ports import OutgoingMessage, StoredContent
+from application.limits import LimitSettings, Quotas
+from application.ports import OutgoingMessage, StoredContent, Want
 from application.quiet_hours import QuietHours
+from application.routes import Route, RouteProvider
 from application.routing import Router
 from domain import events as e
 from domain.answer import Answer
@@ -24,7 +28,7 @@ from domain.provider_state import ProviderState
 from domain.status import EmailStatus
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.providers.smtp import SmtpProvider, SmtpSettings
-from tests.fakes import FakeStates
+from tests.fakes import FakeLimits, FakeStates, MemoryLedger
 from tests.ledger.conftest import open_ledger
 from tests.mail import attach
 from tests.providers_fake import MemoryBlobs, ScriptedProvider, accepted
@@ -52,11 +56,13 @@ def named(name: str, *script: Any) -> ScriptedProvider:
 class Bench:
     """One email at a time, some providers, and a clock that is turned by hand."""
 
-    ledger: EventLedger
+    ledger: EventLedger | MemoryLedger
     providers: list[ScriptedProvider]
     now: datetime = NOW
     states: FakeStates = field(default_factory=FakeStates)
     router: Router = field(default_factory=lambda: through("a", "b"))
+    quotas: Quotas = field(default_factory=Quotas)
+    limits: FakeLimits = field(default_factory=FakeLimits)
 
     async def accept(self, *to: str, **fields: Any) -> UUID:
         email = queued(*to, **fields)
@@ -66,7 +72,13 @@ class Bench:
     async def step(self, id: UUID, after: timedelta = timedelta(0)) -> Held | None:
         """Let this much time pass and take the step that is due."""
         self.now += after
-        given = {"router": self.router, "states": self.states, "clock": lambda: self.now, "lease": LEASE}
+        given: dict[str, Any] = {
+            "router": self.router,
+            "states": self.states,
+            "quotas": self.quotas,
+            "limits": self.limits,
+        }
+        given |= {"clock": lambda: self.now, "lease": LEASE}
         return await Delivery(tools(self.ledger, *self.providers, **given))(id, lambda: True)
 
     async def run(self, id: UUID, most: int = 1000) -> int:
@@ -262,6 +274,30 @@ def test_attempts_are_bounded_for_each_provider_and_then_it_has_failed(bench: Ru
     bench(scenario, *[[trouble()]] * providers)
 
 
+@given(
+    scripts=st.lists(
+        st.lists(st.sampled_from([*MOVING, ErrorClass.UNKNOWN, None]), min_size=1), min_size=1, max_size=3
+    ),
+    most=st.integers(1, 3),
+)
+def test_whatever_they_answer_attempts_are_bounded_and_there_is_an_end(
+    scripts: list[list[ErrorClass | None]], most: int
+) -> None:
+    async def play() -> None:
+        answers = [[trouble(error) if error else accepted for error in script] for script in scripts]
+        providers = [named(name, *script) for name, script in zip("abc", answers, strict=False)]
+        b = Bench(MemoryLedger(), providers, router=through(*(each.name for each in providers)))
+        id = await b.accept(policy=DeliveryPolicy(max_attempts=most))
+        await b.run(id)
+        assert all(sent <= most for sent in b.sent)
+        status = await b.status(id)
+        assert status in (EmailStatus.DISPATCHED, EmailStatus.FAILED)
+        if status is EmailStatus.FAILED and (await b.last(id, e.EmailDeliveryFailed)).reason != "too_old":
+            assert b.sent == [most] * len(providers), "nobody who might have taken it was left out"
+
+    asyncio.run(play())
+
+
 def test_a_requeue_begins_anew_with_every_provider(bench: Run) -> None:
     async def scenario(b: Bench) -> None:
         id = await b.accept(policy=DeliveryPolicy(max_attempts=1))
@@ -295,6 +331,47 @@ def test_nothing_is_lost_in_a_long_outage_of_all(bench: Run) -> None:
         assert len(await b.ledger.load(id)) == 1, "waiting for a provider is no event"
         await b.step(id, 9 * MINUTE)
         assert await b.status(id) is EmailStatus.DISPATCHED
+
+    bench(scenario, [accepted], [accepted])
+
+
+# -- no room
+
+
+LIMITS = LimitSettings.model_validate({"providers": {"a": {"rate": "1/second"}}})
+PEERS = Router([Route(name="peers", providers=(RouteProvider(name="a", weight=1000), RouteProvider(name="b")))])
+
+
+def test_of_those_equally_preferred_the_next_takes_over_at_once(bench: Run) -> None:
+    async def scenario(b: Bench) -> None:
+        b.router, b.quotas = PEERS, Quotas(LIMITS)
+        for number in range(3):
+            id = await b.accept(id=UUID(int=number))  # each draws `a`
+            assert await b.step(id) is None
+        assert b.sent == [1, 2]
+        reason = (await b.last(id, e.EmailDeliveryStarted)).route
+        assert reason == "route peers: 1 of 1001 by weight; a had no room until 12:00:01 UTC"
+
+    bench(scenario, [accepted], [accepted])
+
+
+def test_what_is_preferred_is_waited_for_when_it_has_room_soon(bench: Run) -> None:
+    async def scenario(b: Bench) -> None:
+        b.quotas = Quotas(LIMITS)
+        await b.step(await b.accept())
+        held = await b.step(await b.accept())
+        assert held is not None
+        assert (held.lane, b.sent) == ("route:default", [1, 0])
+
+    bench(scenario, [accepted], [accepted])
+
+
+def test_nobody_waits_for_a_probe_who_has_a_choice(bench: Run) -> None:
+    async def scenario(b: Bench) -> None:
+        b.states = FakeStates(ProviderState("a", degraded_until=NOW))
+        await b.limits.take(UUID(int=1), [Want("probe:a", slots=1)], NOW, NOW + SECOND)
+        await b.step(await b.accept())
+        assert b.sent == [0, 1]
 
     bench(scenario, [accepted], [accepted])
 
