@@ -65,8 +65,7 @@ class Incident:
             return self.kind  # of a version of ours that knew more
         if self.resolved_at is None:
             return rule.text.format_map(self.facts)
-        minutes = round((self.resolved_at - self.since).total_seconds() / 60)
-        return f"{rule.over.format_map(self.facts)} It lasted {minutes} minutes."
+        return f"{rule.over.format_map(self.facts)} It lasted {_said(self.resolved_at - self.since)}."
 
     @property
     def alert(self) -> Alert:
@@ -120,3 +119,9 @@ class Incidents(Protocol):
     async def save(self, incident: Incident) -> bool:
         """Keep it with the next version, unless it was changed since this one was read."""
         ...
+
+
+def _said(time: timedelta) -> str:
+    seconds = round(time.total_seconds())
+    units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+    return next(f"{seconds // size} {name}" for size, name in units if seconds >= 2 * size or size == 1)

@@ -110,6 +110,9 @@ def _count(connection: Connection, query: Select[Any]) -> int:
 
 
 def _followers(connection: Connection) -> list[ReadModel]:
-    """A follower that finds nothing of its topics stores its position seldom, so how far it is behind tells nothing."""
+    """A follower that finds nothing of its topics stores its position seldom, so how far it is behind tells nothing.
+
+    There is a read model of the same name beside some.
+    """
     rows = connection.execute(select(FOLLOWERS.c.name, FOLLOWERS.c.error))
-    return [ReadModel(row.name, 0, row.error is not None) for row in rows]
+    return [ReadModel(f"follower:{row.name}", 0, row.error is not None) for row in rows]

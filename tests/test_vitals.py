@@ -138,7 +138,7 @@ def test_counting_stops(database_url: str) -> None:
 def test_read_models_and_followers_say_whether_they_are_held(database_url: str) -> None:
     found = signs(database_url, lambda c: follower_positions.record_error(c, "suppressions", "Bug after position 3"))
     assert {(model.name, model.lag, model.held) for model in found.read_models} == {
-        *{("emails", 10, False), ("activity", 0, True), ("suppressions", 0, True)}
+        *{("emails", 10, False), ("activity", 0, True), ("follower:suppressions", 0, True)}
     }
 
 
