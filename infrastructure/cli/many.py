@@ -64,6 +64,7 @@ def decide(deed: Deed, choose: Callable[[System], Awaitable[Chosen]], *, named: 
         if not yes:
             _ask(matched, deed)
         with progress(deed.doing, "emails/s") as report:
+            report(0, matched)
             async for batch in chosen.batches:
                 part = await change_all((target.id, _change(system, deed, target, run)) for target in batch)
                 skipped += len(part.skipped)

@@ -114,7 +114,7 @@ class Timeline:
         if outlook.error_class is None and outlook.reason is None:
             return ""
         because = " ".join(filter(None, (outlook.error_class, outlook.reason)))
-        asked = f"{self.standing.attempt} attempts, the last through {outlook.provider}" if outlook.provider else ""
+        asked = f"attempts: {self.standing.attempt}, the last through {outlook.provider}" if outlook.provider else ""
         told = "; ".join(filter(None, (f"Because: {because}", asked, self._next())))
         return f"{told}."
 

@@ -2,7 +2,12 @@
 
 import asyncio
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,6 +78,21 @@ class Stocked:
         told = CliRunner().invoke(main, arguments, env=child_environment(self.settings))
         assert told.exit_code == code, told.output
         return json.loads(told.stdout) if told.stdout else told.stderr
+
+    def on_a_terminal(self, *arguments: str, typed: str = "") -> str:
+        """What somebody sees who types this."""
+        ours, theirs = pty.openpty()
+        environment = child_environment(self.settings) | {"TERM": "xterm", "COLUMNS": "150"}
+        command = [sys.executable, "-m", "infrastructure.cli", *arguments]
+        with subprocess.Popen(command, cwd=self.directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
+            os.close(theirs)
+            os.write(ours, typed.encode())
+            seen = b""
+            with suppress(OSError):  # how Linux says that the other end is closed
+                while data := os.read(ours, 1 << 16):
+                    seen += data
+        os.close(ours)
+        return seen.decode()
 
 
 def failed(*to: str, provider: str = "main", **fields: Any) -> Email:

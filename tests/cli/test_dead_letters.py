@@ -165,6 +165,20 @@ def test_many_are_not_sent_again_unasked(stores: Stocked) -> None:
     assert retried(stores, "--all", "--yes")["done"] == 6
 
 
+def test_somebody_at_a_terminal_is_asked_first_and_told_afterwards(stores: Stocked) -> None:
+    stores.put(*(failed(tenant="acme") for _ in range(6)))
+    command = ("dead-letters", "retry", "--all", "--reason", "mended")
+    assert "Aborted" in stores.on_a_terminal(*command, typed="n\n")
+    assert len(listed(stores)) == 6
+    assert "6 of 6 sent again, 0 left as they are." in stores.on_a_terminal(*command, typed="y\n")
+
+
+def test_a_story_says_why_and_what_to_do(stores: Stocked, letters: list[str]) -> None:
+    story = stores.on_a_terminal("dead-letters", "show", letters[1])
+    assert "Because: permanent refused; attempts: 1, the last through backup." in story
+    assert f"postledger dead-letters retry {letters[1]}" in story
+
+
 def test_a_provider_that_is_not_there_is_told_with_those_that_are(stores: Stocked, letters: list[str]) -> None:
     assert "main, backup" in retried(stores, letters[0], "--through", "other", code=4)
 
