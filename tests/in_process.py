@@ -28,9 +28,9 @@ class Postledger:
         self._client = client
         self._provider = provider
 
-    async def send(self, *to: str) -> str:
+    async def send(self, *to: str, **more: object) -> str:
         fields = {"from": "Service <service@sender.example>", "to": to, "subject": "Hello", "text": "Hi."}
-        answer = await self._client.post("/emails", json=fields)
+        answer = await self._client.post("/emails", json={**fields, **more})
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
