@@ -61,15 +61,13 @@ class Concessions(BaseModel):
     def of(cls, words: Iterable[str]) -> Self:
         """What was recorded. Raises ConcessionLost for words that this version does not know."""
         said: dict[str, object] = {}
-        for word in words:
-            name, _, value = word.partition(":")
-            if name not in _WORDS:
-                raise ConcessionLost
-            field, read = _WORDS[name]
-            said[field] = read(value)
         try:
+            for word in words:
+                name, _, value = word.partition(":")
+                field, read = _WORDS[name]
+                said[field] = read(value)
             return cls.model_validate(said)
-        except ValueError:
+        except (KeyError, ValueError):
             raise ConcessionLost from None
 
 
@@ -77,7 +75,7 @@ _WORDS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "no_tracking": ("tracking", lambda _: False),
     "text_only": ("text_only", lambda _: True),
     "template": ("template", str),
-    "links_over": ("link_attachments_over", str),
+    "links_over": ("link_attachments_over", int),
 }
 
 

@@ -80,7 +80,8 @@ class _Page:
             self._hidden = tag
         if self._hidden:
             return
-        self._ends = min(self._ends + 1, 2) if tag == "br" else max(self._ends, _ENDS.get(tag, 0))
+        ends = _ENDS.get(tag, 0) if not self._bullet else 0  # an item begins where its dash is
+        self._ends = min(self._ends + 1, 2) if tag == "br" else max(self._ends, ends)
         self._space |= tag in ("td", "th")
         self._preformatted = not closing if tag == "pre" else self._preformatted
         self._bullet = "- " if tag == "li" and not closing else self._bullet
