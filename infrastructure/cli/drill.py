@@ -230,11 +230,12 @@ def _document(report: DrillReport, ended: datetime, after: _After) -> dict[str, 
 
 def _show(report: DrillReport, ended: datetime, after: _After) -> None:
     p50, p99 = (_words(report.fault_to_dispatch(at)) for _, at in _SHARES)
+    drill = f"{report.fault} at {report.provider}, rate {report.rate:g}, for {_words(ended - report.began)}"
+    failover = f"{_words(report.failover)} until another provider took an email that was hit"
     rows = [
-        ("drill", f"{report.fault} at {report.provider}, rate {report.rate:g}, for {_words(ended - report.began)}"),
         ("calls", f"{report.calls}, of which {report.calls_hit} were hit"),
         ("emails hit", str(len(report.hits))),
-        ("failover", f"{_words(report.failover)} from the first fault to the first email taken by another provider"),
+        ("failover", failover if report.failover is not None else "no other provider took any"),
         ("fault to dispatch", f"{p50} (median), {p99} (99 %)"),
         ("taken by", ", ".join(f"{name} {count}" for name, count in sorted(report.moved.items())) or "nobody yet"),
         ("circuit", f"opened {len(report.openings)} times, recovered {report.recovered} times"),
@@ -242,7 +243,7 @@ def _show(report: DrillReport, ended: datetime, after: _After) -> None:
         ("under way", _under_way(after)),
         ("lost", f"{len(after.lost)}{'' if after.lost else ': every email that was hit is accounted for'}"),
     ]
-    display.console().print(display.table(("", ""), rows))
+    display.console().print(display.table(("drill", drill), rows))
 
 
 def _under_way(after: _After) -> str:
