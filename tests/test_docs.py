@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from infrastructure.cli import main
 from infrastructure.provider_table import PROVIDERS, make_provider
 from infrastructure.providers import arf, dsn, mailgun, postmark, resend_webhooks, sendgrid, ses_events
-from infrastructure.settings import Settings
+from infrastructure.settings import Settings, load_settings
 from tests.mail import NOW
 
 ROOT = Path(__file__).parent.parent
@@ -151,3 +152,19 @@ def test_every_path_exists(page: Path) -> None:
     made_by_the_reader = {"infrastructure/providers/pigeon.py", "tests/providers/rigs/pigeon.py"}
     missing = [path for path in named if not (ROOT / path).exists() and path not in made_by_the_reader]
     assert missing == []
+
+
+_TOML = [
+    pytest.param(block, id=f"{page.name}-{place}")
+    for page in PAGES
+    for place, block in enumerate(re.findall(r"```toml\n(.*?)```", page.read_text(), re.S))
+]
+
+
+@pytest.mark.parametrize("block", _TOML)
+def test_every_file_of_settings_can_be_used(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POSTLEDGER_PROVIDERS", "main=smtp://one,second=smtp://two,backup=smtp://three")
+    (tmp_path / "postledger.toml").write_text(block)
+    set_here = load_settings().model_fields_set - {"providers"}
+    assert set_here == tomllib.loads(block).keys() - {"providers"}
