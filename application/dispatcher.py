@@ -109,7 +109,7 @@ class Dispatcher:
             if held is None:
                 self._lanes.went(claim.lane, claim.tenant)
             else:
-                await self._hold(email_id, held)
+                await self._hold(claim, held)
         except Exception as error:  # noqa: BLE001 - one email must not end the worker; its lease runs out, then it is due
             log_surprise(_log, f"dealing with email {email_id}", error)
         finally:
@@ -117,18 +117,19 @@ class Dispatcher:
             if self._pace.concurrency - len(self._in_flight) >= self._enough:
                 self._room.set()
 
-    async def _hold(self, email_id: UUID, held: Held) -> None:
+    async def _hold(self, claim: Claim, held: Held) -> None:
         """Leave it in the queue, in the lane of what it waits for, and that lane alone until it opens."""
-        if held.lane:
-            self._lanes.held(held.lane, held.until, self._clock())
-        tagged = held.lane or ""
-        waits = tagged.startswith("route:")  # as due as before: when the lane opens, the oldest go first
+        now, lane = self._clock(), held.lane or ""
+        if lane:
+            self._lanes.held(lane, held.until, now)
+        tag = "" if lane.startswith("tenant:") else lane
+        if tag not in ("", claim.lane):
+            self._lanes.strayed(claim.lane, claim.tenant, now)
+        waits = tag.startswith("route:")  # as due as before: when the lane opens, the oldest go first
         try:
-            await self._queue.put_back(
-                self._worker, [email_id], "" if tagged.startswith("tenant:") else tagged, None if waits else held.until
-            )
+            await self._queue.put_back(self._worker, [claim.email_id], tag, None if waits else held.until)
         except StoreUnavailable:
-            _log.warning("The store is unavailable; the claim on email %s ends by itself.", email_id)
+            _log.warning("The store is unavailable; the claim on email %s ends by itself.", claim.email_id)
         self._held.set()
 
     async def _wait(self, stop: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 _LOOK_AGAIN = timedelta(seconds=1)  # a closed lane may open sooner than was thought: somebody resumes a provider
+_STRAYED = timedelta(seconds=0.1)  # a while in which not many more are to stray
 _ENDLESS = 1_000_000
 _CALM = timedelta(minutes=1)  # a lane that was open for so long is like any other
 
@@ -24,6 +25,9 @@ class _Lane:
     went: int = 0  # since it was last open
 
 
+_Key = str | tuple[str, str]  # a lane, or what a tenant has in it
+
+
 class Lanes:
     """Remembers, for one worker, what was refused until when, and feels its way back from one email at a time.
 
@@ -32,27 +36,28 @@ class Lanes:
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[_Key, _Lane] = {}
 
     def room(self, lane: str, tenant: str, now: datetime) -> int:
         """How many more emails of this lane and tenant may be claimed."""
-        return min(self._room(lane, now), self._room(f"tenant:{tenant}", now))
+        return min(self._room(key, now) for key in _keys(lane, tenant))
 
     def held(self, lane: str, until: datetime, now: datetime) -> None:
         """It has no room before `until`."""
         until = min(until, now + _LOOK_AGAIN) if lane.startswith("route:") else until
-        known = self._lanes.get(lane)
-        if known is None:
-            self._forget(now)
-            self._lanes[lane] = _Lane(until, 1)
-        elif known.closed_until <= now:
-            self._lanes[lane] = _Lane(until, max(1, known.went))
-        else:
-            known.closed_until = max(known.closed_until, until)
+        self._close(lane, until, now, 1)
+
+    def strayed(self, lane: str, tenant: str, now: datetime) -> None:
+        """One that was claimed from there has to wait for something else.
+
+        Each does so once, and then is where it belongs; but where that happens to most of them, as to a whole queue
+        behind a provider that is down, it is not to happen to all of them at once.
+        """
+        self._close((lane, tenant), now + _STRAYED, now, 2)
 
     def went(self, lane: str, tenant: str) -> None:
         """An email of it was delivered, or ended otherwise: there may be room for twice as many."""
-        for key in (lane, f"tenant:{tenant}"):
+        for key in _keys(lane, tenant):
             if known := self._lanes.get(key):
                 known.went += 1
                 known.width += 1
@@ -66,15 +71,31 @@ class Lanes:
 
     def closed(self, now: datetime) -> Mapping[str, datetime]:
         """What is closed, until when."""
-        return {key: lane.closed_until for key, lane in self._lanes.items() if lane.closed_until > now}
+        lanes = ((key, lane.closed_until) for key, lane in self._lanes.items() if isinstance(key, str))
+        return {key: until for key, until in lanes if until > now}
+
+    def _close(self, key: _Key, until: datetime, now: datetime, growth: int) -> None:
+        known = self._lanes.get(key)
+        if known is None:
+            self._forget(now)
+            self._lanes[key] = _Lane(until, 1)
+        elif known.closed_until <= now:
+            self._lanes[key] = _Lane(until, max(1, growth * known.went))
+        else:
+            known.closed_until = max(known.closed_until, until)
 
     def _forget(self, now: datetime) -> None:
         """There may be as many lanes as there are domains."""
         for key in [key for key, lane in self._lanes.items() if lane.closed_until < now - _CALM]:
             del self._lanes[key]
 
-    def _room(self, key: str, now: datetime) -> int:
+    def _room(self, key: _Key, now: datetime) -> int:
         known = self._lanes.get(key)
         if known is None:
             return _ENDLESS
         return 0 if known.closed_until > now else known.width
+
+
+def _keys(lane: str, tenant: str) -> tuple[_Key, ...]:
+    """All that an email of this tenant in this lane has to pass."""
+    return (lane, f"tenant:{tenant}", (lane, tenant))

@@ -8,7 +8,7 @@ from uuid import UUID
 from application.ports import Refusal, Want
 from application.rates import Spent
 
-_SOON = timedelta(seconds=0.1)  # somebody may give back a slot at any moment
+_SOON = timedelta(seconds=0.05)  # somebody may give back a slot at any moment
 
 Place = tuple[str, timedelta]  # key and period
 

@@ -72,6 +72,32 @@ def test_where_none_went_one_is_tried_next() -> None:
     assert lanes.room(ROUTE, "shop", later + SOON) == 1
 
 
+def test_where_most_stray_few_are_claimed_for_a_while() -> None:
+    lanes, later = Lanes(), NOW + SOON
+    for _ in range(64):
+        lanes.strayed("", "shop", NOW)
+    assert lanes.room("", "shop", NOW) == 0
+    assert lanes.room("", "other", NOW) >= PLENTY
+    assert lanes.room(ROUTE, "shop", NOW) >= PLENTY
+    assert NOW < (lanes.next_opening(NOW) or NOW) < later
+    assert lanes.room("", "shop", later) == 1
+    assert lanes.closed(NOW) == {}
+
+
+def test_where_some_stray_the_others_go_on() -> None:
+    lanes, now, widths = Lanes(), NOW, []
+    lanes.strayed("", "shop", now)
+    for _ in range(8):
+        now += SOON
+        widths.append(width := lanes.room("", "shop", now))
+        for place in range(width):
+            if place % 4 == 3:
+                lanes.strayed("", "shop", now)
+            else:
+                lanes.went("", "shop")
+    assert widths[-1] > 20
+
+
 def test_lanes_that_have_long_been_open_are_forgotten() -> None:
     lanes, later = Lanes(), NOW + timedelta(minutes=2)
     for number in range(100):
