@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo run test test-mta lint bench lock clean
+.PHONY: install demo run test test-mta chaos lint bench lock clean
 
 install: .venv/installed
 
@@ -23,6 +23,9 @@ test: install
 test-mta: install
 	tests/mta/install-postfix
 	$(BIN)/python -m pytest tests/mta
+
+chaos: install
+	$(BIN)/python -m tests.chaos --seconds 600
 
 lint: install
 	$(BIN)/ruff format --check .

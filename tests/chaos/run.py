@@ -79,7 +79,9 @@ def run(wanted: Wanted, server: PostgresServer, home: Path) -> Outcome:
         drained = round(time.monotonic() - healed)
         made = account(ids, histories, sinks.taken())
         made.wrong += _read_model(histories, url)
-        ends = {name: process.stop() for name, process in processes.items()}
+        for process in processes.values():
+            process.ask_to_stop()
+        ends = {name: process.ended() for name, process in processes.items()}
         made.wrong += [f"{name} ended with {code}" for name, code in ends.items() if code not in _GOOD]
     return Outcome(made, scene.done, drained)
 

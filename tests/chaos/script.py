@@ -7,6 +7,7 @@ from random import Random
 from tests.chaos.sinks import Mood
 
 LEASE = 2.0  # seconds: what the workers' claims hold
+_COMING_UP = 5.0  # seconds that a process is left alone after a kill: one that is not yet there has nothing to lose
 _MOODS = [mood for mood in Mood if mood is not Mood.WELL]
 
 
@@ -42,17 +43,20 @@ def script(seed: int, seconds: float, workers: int, restarts: int, weights: Weig
 def _acts(chance: Random, seconds: float, workers: int, weights: Weights) -> Iterator[Act]:
     kinds = ["kill"] * weights.kills + ["pause"] * weights.pauses + ["mood"] * weights.moods
     processes = [*(f"worker{number}" for number in range(workers) for _ in range(3)), "api"]
-    at = 1.0
+    at, killed = 1.0, dict[str, float]()
     while at < seconds:
         what = chance.choice(kinds)
-        if what == "mood":
+        there = [whom for whom in processes if killed.get(whom, -_COMING_UP) + _COMING_UP <= at]
+        if what == "mood" or not there:
             mood = chance.choice([*_MOODS, Mood.WELL, Mood.WELL, Mood.WELL])
-            yield Act(at, what, chance.choice(["main", "main", "backup"]), mood)
+            yield Act(at, "mood", chance.choice(["main", "main", "backup"]), mood)
         else:
-            whom = chance.choice(processes)
+            whom = chance.choice(there)
             yield Act(at, what, whom)
             if what == "pause":
                 yield Act(at + _standstill(chance), "go_on", whom)
+            else:
+                killed[whom] = at
         at += chance.uniform(0.1, 1.2)
 
 

@@ -48,9 +48,18 @@ class Process:
             self._running.kill()
             self._running.wait(60)
 
+    def ask_to_stop(self) -> None:
+        assert self._running is not None
+        self._running.send_signal(signal.SIGTERM)
+
     def stop(self) -> int:
         """A graceful stop; returns the exit code."""
         return self._end(signal.SIGTERM)
+
+    def ended(self) -> int:
+        """The exit code, when it has been asked to stop."""
+        assert self._running is not None
+        return self._running.wait(60)
 
     def _end(self, how: signal.Signals) -> int:
         assert self._running is not None
