@@ -18,7 +18,7 @@ run: install
 	$(BIN)/postledger serve
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-mta: install
 	tests/mta/install-postfix
