@@ -1,6 +1,7 @@
 """What routes give up is made sure of before anything starts; links have one key, kept for all processes."""
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,18 @@ def test_routes_with_concessions_may_stand_in_the_environment(tmp_path: Path, mo
     concessions = route.providers[0].concessions
     assert concessions is not None
     assert concessions.words == ("no_tracking", "text_only")
+
+
+def test_what_the_documents_show_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of docs/routing.md, with its template."""
+    section = (Path(__file__).parent.parent / "docs/routing.md").read_text().partition("\n## Concessions\n")[2]
+    blocks = dict(re.findall(r"```(toml|html)\n(.*?)```", section, re.S))
+    names = ",".join(f"{name}=sandbox://default?dir={tmp_path}" for name in ("main", "second", "backup"))
+    (tmp_path / "postledger.toml").write_text(f'providers = "{names}"\n{blocks["toml"]}')
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/simple.html").write_text(blocks["html"])
+    monkeypatch.chdir(tmp_path)
+    bootstrap(load_settings(api_key="pl_test_0123456789abcdef"))
+    (route,) = load_settings().routes
+    words = [provider.concessions.words if provider.concessions else () for provider in route.providers]
+    assert words == [(), ("no_tracking", "template:simple.html"), ("text_only", "links_over:5242880")]
