@@ -60,6 +60,8 @@ class Dispatcher:
         self._held = asyncio.Event()  # something was, since the last look at when there is more to do
         self._enough = max(1, pace.concurrency // 2)
         self._in_flight: dict[UUID, asyncio.Task[None]] = {}
+        self._next: dict[UUID, tuple[Claim, float]] = {}  # claimed again while in flight
+        self._draining = False
         self._held_until: dict[UUID, float] = {}  # by the monotonic clock
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -96,8 +98,10 @@ class Dispatcher:
 
     def _begin(self, claim: Claim, asked_at: float) -> None:
         if claim.email_id in self._in_flight:
-            # Our claim had ended, and others may have judged the attempt since. What is under way must not call now.
+            # Its outcome made it due again, and is still being learned from. Or our claim had ended, and others may
+            # have judged the attempt since: what is under way must not call now. The new claim has its turn next.
             self._held_until[claim.email_id] = _LOST
+            self._next[claim.email_id] = (claim, asked_at)
             return
         self._held_until[claim.email_id] = asked_at + self._pace.lease.total_seconds()
         self._in_flight[claim.email_id] = asyncio.create_task(self._one(claim))
@@ -114,6 +118,8 @@ class Dispatcher:
             log_surprise(_log, f"dealing with email {email_id}", error)
         finally:
             del self._in_flight[email_id], self._held_until[email_id]
+            if (again := self._next.pop(email_id, None)) and not self._draining:
+                self._begin(*again)
             if self._pace.concurrency - len(self._in_flight) >= self._enough:
                 self._room.set()
 
@@ -147,6 +153,7 @@ class Dispatcher:
         await first(self._queue.wait(timeout), self._held.wait(), stop.wait())
 
     async def _drain(self) -> None:
+        self._draining = True
         if self._in_flight:
             await asyncio.wait(self._in_flight.values(), timeout=self._pace.drain.total_seconds())
         for task in self._in_flight.values():
