@@ -149,9 +149,12 @@ def _probed(service: RunningService) -> bool:
 
 
 def _metric(url: str, name: str) -> str:
+    """Its value. Prometheus would refuse the whole answer if a series came twice."""
     with urlopen(f"{url}/metrics", timeout=10) as response:  # noqa: S310
-        lines = response.read().decode().splitlines()
-    return next((line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")), "")
+        lines = [line.rpartition(" ") for line in response.read().decode().splitlines() if not line.startswith("#")]
+    series = {name: value for name, _, value in lines}
+    assert len(series) == len(lines)
+    return series.get(name, "")
 
 
 def _alerts_delivered(directory: Path) -> list[str]:
