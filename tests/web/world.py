@@ -12,6 +12,7 @@ from application.change_email import ChangeEmailHandler
 from application.deciding import decide
 from application.errors import BlobStoreUnavailable
 from application.inbox import HookDoor
+from application.limits import Admission, LimitSettings, Quotas
 from application.policies import Policies
 from application.ports import FeedbackSource, Recorded, StoredContent
 from application.send_email import SendEmailHandler
@@ -30,6 +31,7 @@ from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.web.service import Service
 from projections import activity, dead_letters, emails, recipients, suppressions, unconfirmed
+from tests.fakes import FakeLimits
 from tests.providers_fake import MemoryBlobs
 from tests.samples import LEASE, stamp
 
@@ -129,7 +131,10 @@ def _delete_content(connection: Connection, id: str) -> None:
 class World:
     """What a test can reach behind the API."""
 
-    def __init__(self, directory: Path, max_body_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, directory: Path, max_body_bytes: int = 1 << 20, tenants: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        """`tenants` are their limits, as in settings."""
         path = directory / "postledger.db"
         self.clock = Clock()
         self.blobs = BreakableBlobs()
@@ -143,9 +148,11 @@ class World:
         self.read_models = ReadModels(self._events, self.database)
         self.checks: Mapping[str, str | None] = {"ledger": None}
         self.provider_states: list[ProviderState] = []
+        quotas = Quotas(LimitSettings.model_validate({"tenants": tenants or {}}))
         self.service = Service(
             send_email=SendEmailHandler(
-                self.ledger, self.blobs, self.suppressions, self.clock, Policies(DeliveryPolicy())
+                *(self.ledger, self.blobs, self.suppressions, self.clock, Policies(DeliveryPolicy())),
+                Admission(quotas, FakeLimits(), self.clock),
             ),
             change_email=ChangeEmailHandler(self.ledger, self.clock, ("sandbox", "backup")),
             hooks=HookDoor(self.inbox, self.sources),
