@@ -16,6 +16,7 @@ from application.alert_rules import Thresholds
 from application.alerts import AlertWatch, WatchPace
 from application.delivery import Delivery
 from application.incidents import Alert
+from application.policies import Policies
 from application.send_email import SendEmailHandler
 from domain.delivery import DeliveryPolicy
 from domain.events import EmailDeliveryStarted, EmailDispatched, EmailQueued, Priority
@@ -126,7 +127,9 @@ class Post:
     def __init__(self, *providers: ScriptedProvider) -> None:
         self.ledger, self.blobs, self.states = MemoryLedger(), MemoryBlobs(), FakeStates()
         self.now = datetime.now(UTC)
-        self.send = SendEmailHandler(self.ledger, self.blobs, FakeSuppressions(), lambda: self.now, DeliveryPolicy())
+        self.send = SendEmailHandler(
+            self.ledger, self.blobs, FakeSuppressions(), lambda: self.now, Policies(DeliveryPolicy())
+        )
         self.deliver = Delivery(tools(self.ledger, *providers, states=self.states, clock=lambda: self.now))
         self.channel = EmailAlerts(self.send, "alerts@example.org", ["ops@example.org", "Ada <ada@example.org>"])
 

@@ -152,7 +152,7 @@ def _metric(url: str, name: str) -> str:
     """Its value. Prometheus would refuse the whole answer if a series came twice."""
     with urlopen(f"{url}/metrics", timeout=10) as response:  # noqa: S310
         lines = [line.rpartition(" ") for line in response.read().decode().splitlines() if not line.startswith("#")]
-    series = {name: value for name, _, value in lines}
+    series: dict[str, str] = {name: value for name, _, value in lines}
     assert len(series) == len(lines)
     return series.get(name, "")
 
