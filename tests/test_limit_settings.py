@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from application.limits import LimitSettings
+from application.limits import LimitSettings, parse_rate
 from infrastructure.bootstrap import bootstrap
 from infrastructure.cli.config import shown
 from infrastructure.settings import SettingsError, load_settings
@@ -86,3 +86,13 @@ def test_a_variable_that_is_not_json_is_named_and_not_quoted(monkeypatch: pytest
     with pytest.raises(SettingsError, match="POSTLEDGER_LIMITS: must be JSON") as caught:
         load_settings()
     assert "secret" not in str(caught.value)
+
+
+def test_the_example_of_the_documentation_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (Path(__file__).parent.parent / "docs/routing.md").read_text().partition("\n## Limits\n")[2]
+    Path("postledger.toml").write_text(section.partition("```toml\n")[2].partition("```")[0])
+    monkeypatch.setenv("POSTLEDGER_PROVIDERS", "main=sandbox://default")
+    limits = load_settings().limits
+    assert limits.providers["main"].concurrency == 10
+    assert limits.tenants["shop"].over_quota == "reject"
+    assert limits.domains["gmail.com"].rate == (parse_rate("500/minute"),)

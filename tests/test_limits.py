@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -213,6 +213,27 @@ def test_processes_together_never_take_more_than_there_is(database_url: str) -> 
             answers = await asyncio.gather(*takes)
             assert answers.count(None) == 40
             assert await take(one, *wants[:2]) is None
+
+    asyncio.run(scenario())
+
+
+def test_while_time_goes_by_processes_together_keep_to_a_rate(database_url: str) -> None:
+    period, end = timedelta(seconds=0.2), timedelta(seconds=0.9)
+    want = Want("provider:main", rate=Rate(10, period))
+
+    async def work(limits: SqlLimits, begun: datetime, taken: list[datetime]) -> None:
+        while (now := datetime.now(UTC)) < begun + end:
+            if (refusal := await take(limits, want, at=now)) is None:
+                taken.append(now)
+            else:
+                await asyncio.sleep(max(0.0, (refusal.until - datetime.now(UTC)).total_seconds()))
+
+    async def scenario() -> None:
+        async with opened(database_url) as one, opened(database_url) as other:
+            begun, taken = datetime.now(UTC), list[datetime]()
+            await asyncio.gather(*(work(limits, begun, taken) for limits in (one, other) * 8))
+            assert all(sum(first <= at < first + period for at in taken) <= 10 for first in taken)
+            assert len(taken) > 10  # it goes on
 
     asyncio.run(scenario())
 
