@@ -167,4 +167,4 @@ def _tell(before: ProviderState, state: ProviderState) -> None:
             *(state.name, state.rule, why or "no reason known", f"{state.degraded_until:%Y-%m-%d %H:%M:%S %Z}"),
         )
     elif before.degraded and not state.degraded and not before.paused:
-        _log.info("The provider %s has recovered.", state.name)
+        _log.info("The provider %s is well again.", state.name)

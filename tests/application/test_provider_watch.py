@@ -215,12 +215,11 @@ def test_operators_get_one_line_for_each_change_and_nobodys_words(caplog: pytest
     said = [(record.levelname, record.getMessage().partition(" (")[0]) for record in caplog.records]
     assert said == [
         ("WARNING", "The provider main is degraded"),
-        ("INFO", "The provider main has recovered."),
+        ("INFO", "The provider main is well again."),
         ("INFO", "The provider main is paused."),
         ("INFO", "The provider main is in use again."),
     ]
-    assert not {"out of order", "moving house", "moved"} & set(caplog.text.split("\n"))
-    assert "out of order" not in caplog.text
+    assert not [words for words in ("out of order", "moving house", "moved") if words in caplog.text]
 
 
 def test_two_processes_agree_within_the_refresh_over_real_stores(database_url: str) -> None:
