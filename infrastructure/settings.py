@@ -30,7 +30,7 @@ _TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # what the library take
 _SHORTEST_KEY = 16  # characters
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a provider or a tenant
 _WORDS: Mapping[str, str] = {  # for what pydantic says in a programmer's words
-    "time_delta_parsing": "must be a duration: seconds, or ISO 8601 such as PT15M",
+    "time_delta_parsing": "must be a duration, written as ISO 8601 such as PT15M (fifteen minutes) or P3D",
     "missing": "is missing",
     "too_short": "must name at least one",
     "extra_forbidden": "is not a setting; remove it or check its spelling",
