@@ -1,35 +1,40 @@
-"""Longer runs: `python -m tests.simulation --examples 2000 [--steps 60] [--seed 7]`."""
+"""Longer runs: `python -m tests.simulation --examples 2000`; one world again: `--seed 1234 --examples 1`."""
 
 import argparse
 import sys
 import time
+import traceback
 
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
-
-from tests.simulation.machine import Turmoil
+from tests.simulation.disorder import live, script, shortened
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m tests.simulation")
-    arguments.add_argument("--examples", type=int, default=2000)
-    arguments.add_argument("--steps", type=int, default=50)
-    arguments.add_argument("--seed", type=int, default=None, help="the same one leads to the same examples")
-    arguments.add_argument("--no-shrink", action="store_true", help="show the first failure as it was found")
+    arguments.add_argument("--examples", type=int, default=2000, help="how many worlds")
+    arguments.add_argument("--steps", type=int, default=40, help="how much happens in each")
+    arguments.add_argument("--seed", type=int, default=1, help="the number of the first world")
+    arguments.add_argument("--whole", action="store_true", help="show what broke a law as it was, not shortened")
     given = arguments.parse_args()
     began = time.perf_counter()
-    phases = [phase for phase in Phase if not (given.no_shrink and phase is Phase.shrink)]
-    limits = settings(
-        max_examples=given.examples,
-        stateful_step_count=given.steps,
-        deadline=None,
-        database=None,
-        phases=[phase for phase in phases if phase is not Phase.explain],
-        suppress_health_check=list(HealthCheck),
-    )
-    machine = Turmoil if given.seed is None else seed(given.seed)(Turmoil)
-    run_state_machine_as_test(machine, settings=limits)
+    for seed in range(given.seed, given.seed + given.examples):
+        deeds = script(seed, given.steps)
+        try:
+            live(seed, deeds)
+        except AssertionError:
+            _tell(seed, given.steps, given.whole)
+            sys.exit(1)
     sys.stdout.write(f"{given.examples} worlds in {time.perf_counter() - began:.0f} s: every law held.\n")
+
+
+def _tell(seed: int, steps: int, whole: bool) -> None:
+    deeds = script(seed, steps) if whole else shortened(seed, script(seed, steps))
+    sys.stdout.write(f"World {seed}, after:\n")
+    for name, values in deeds:
+        sys.stdout.write(f"  {name}({', '.join(f'{key}={value!r}' for key, value in values.items())})\n")
+    try:
+        live(seed, deeds)
+    except AssertionError:
+        traceback.print_exc(file=sys.stdout)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ providers = st.sampled_from(PROVIDERS)
 tenants = st.sampled_from(("acme", "globex", "initech"))
 priorities = st.sampled_from(tuple(Priority))
 numbers = st.integers(0, 1_000)
-spans = st.sampled_from((0.05, 0.5, 3.0, 15.0, 25.0, 70.0, 400.0, 3_700.0))
+spans = st.sampled_from((0.05, 0.5, 3.0, 15.0, 25.0, 70.0, 400.0, 1_200.0))
 policies = st.builds(
     DeliveryPolicy,
     in_doubt=st.sampled_from(("at_least_once", "at_most_once")),

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from application.dispatcher import Dispatcher, Pace
+from application.errors import StoreUnavailable
+from application.provider_watch import ProviderWatch
 from domain.events import Priority
 
 _CURRENT: ContextVar["Worker | None"] = ContextVar("worker", default=None)
@@ -48,20 +50,28 @@ class Worker:
         self._main: list[_Task] = []
 
     def start(
-        self,
-        make: Callable[[str, Pace, list[Priority]], Dispatcher],
-        lease: timedelta,
-        beside: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+        self, make: Callable[[str, Pace, list[Priority]], Dispatcher], lease: timedelta, states: ProviderWatch
     ) -> None:
-        """Run, with `beside` beside the dispatchers."""
+        """Run, as a server does: it learns how the providers stand before it sends anything."""
         token = _CURRENT.set(self)
+        self._main.append(self._loop.create_task(self._run(make, lease, states)))
+        _CURRENT.reset(token)
+
+    async def _run(
+        self, make: Callable[[str, Pace, list[Priority]], Dispatcher], lease: timedelta, states: ProviderWatch
+    ) -> None:
+        while True:
+            try:
+                await states.load()
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(1)
         lanes = ((2, [Priority.CRITICAL]), (6, [Priority.NORMAL, Priority.BULK]))
         for number, (concurrency, priorities) in enumerate(lanes):
-            pace = Pace(concurrency, lease, timedelta(seconds=30), timedelta(seconds=30))
+            pace = Pace(concurrency, lease, timedelta(minutes=5), timedelta(seconds=30))
             dispatcher = make(f"{self.name}-{number}", pace, priorities)
             self._main.append(self._loop.create_task(dispatcher.run(self._leave)))
-        self._main.append(self._loop.create_task(beside(self._leave)))
-        _CURRENT.reset(token)
+        self._main.append(self._loop.create_task(states.run(self._leave)))
 
     async def pass_gate(self) -> None:
         if self.dead:

@@ -101,7 +101,7 @@ class World:
             where = (name, self.queue, self.limits, deliver, self.clock, pace, priorities)
             return Dispatcher(*where, monotonic=self.loop.time)
 
-        worker.start(make, LEASE, watch.run)
+        worker.start(make, LEASE, watch)
         self.workers.append(worker)
 
     def kill_worker(self, number: int) -> None:
