@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from application.errors import StoreUnavailable
-from application.lanes import Held, Lanes
+from application.lanes import OWN, Held, Lanes
 from application.ports import Claim, Clock, DispatchQueue, Limits, Wanted
 from application.surprises import log_surprise
 from application.waiting import first
@@ -125,11 +125,11 @@ class Dispatcher:
 
     async def _hold(self, claim: Claim, held: Held) -> None:
         """Leave it in the queue, in the lane of what it waits for, and that lane alone until it opens."""
-        now, lane = self._clock(), held.lane or ""
-        if lane:
+        now, lane = self._clock(), held.lane or OWN
+        if lane != OWN:
             self._lanes.held(lane, held.until, now)
         tag = "" if lane.startswith("tenant:") else lane
-        if tag not in ("", claim.lane):
+        if tag not in ("", OWN, claim.lane):
             self._lanes.strayed(claim.lane, claim.tenant, now)
         waits = tag.startswith("route:")  # as due as before: when the lane opens, the oldest go first
         try:

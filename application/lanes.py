@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+OWN = "own"  # the lane of what waits for reasons of its own: it is under way, in doubt, or to be tried again
 _LOOK_AGAIN = timedelta(seconds=1)  # a closed lane may open sooner than was thought: somebody resumes a provider
 _STRAYED = timedelta(seconds=0.1)  # a while in which not many more are to stray
 _ENDLESS = 1_000_000
@@ -97,5 +98,5 @@ class Lanes:
 
 
 def _keys(lane: str, tenant: str) -> tuple[_Key, ...]:
-    """All that an email of this tenant in this lane has to pass."""
-    return (lane, f"tenant:{tenant}", (lane, tenant))
+    """All that an email of this tenant in this lane has to pass. What has begun is counted in the tenant's quota."""
+    return ((lane, tenant),) if lane == OWN else (lane, f"tenant:{tenant}", (lane, tenant))

@@ -20,14 +20,16 @@ from sqlalchemy import (
     update,
 )
 
+from application.lanes import OWN
 from application.ports import Claim, Wanted
 from domain.events import Priority
 from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups
-from projections.dispatch_queue import HELD, PRIORITIES, QUEUE
+from projections.dispatch_queue import EXPIRING, PRIORITIES, QUEUE
 
 _c = QUEUE.c
-_OVERDUE = 10  # emails that expired while they waited in a lane, taken at once
+_CLAIMED = (_c.email_id, _c.due_at, _c.tenant, _c.lane)
+_OVERDUE = 10  # emails that expired while they waited, taken at once
 
 
 class SqlDispatchQueue:
@@ -113,24 +115,25 @@ def _share(lines: Sequence[_Line], limit: int) -> int:
 
 
 def _lease(connection: Connection, some: Sequence[Select[Any]], wanted: Wanted, now: datetime) -> list[Claim]:
-    due = union_all(*(select(each.subquery().c.email_id) for each in some)).cte("due")
-    taken = update(QUEUE).where(_c.email_id.in_(select(due.c.email_id)))
+    """Until it is put back it waits for nobody's room: whatever becomes of the worker, it is out of its lane."""
+    found = connection.execute(union_all(*(select(each.subquery()) for each in some))).all()
     until = now + wanted.lease
-    leased = taken.values(lease_owner=wanted.worker, claimable_at=until)
-    found = connection.execute(leased.returning(_c.email_id, _c.due_at, _c.tenant, _c.lane)).all()
+    leased = update(QUEUE).where(_c.email_id.in_([row.email_id for row in found]))
+    if found:
+        connection.execute(leased.values(lease_owner=wanted.worker, lane=OWN, claimable_at=until))
     return _in_turn([(row.due_at, Claim(row.email_id, until, row.tenant, row.lane)) for row in found])
 
 
 def _due(priority: int, line: _Line, limit: int, now: datetime) -> Select[Any]:
     where = (_c.priority == priority, _c.lane == line.lane, _c.tenant == line.tenant, _c.claimable_at <= now)
-    due = select(_c.email_id).where(*where).order_by(_c.claimable_at).limit(limit)
+    due = select(*_CLAIMED).where(*where).order_by(_c.claimable_at).limit(limit)
     return due.with_for_update(skip_locked=True)
 
 
 def _overdue(priority: int, limit: int, now: datetime) -> Select[Any]:
-    """What waits in a lane still expires in time."""
-    where = (HELD, _c.expires_at <= now, _c.priority == priority, _c.claimable_at <= now)
-    overdue = select(_c.email_id).where(*where).order_by(_c.expires_at).limit(limit)
+    """What waits in a closed lane, or for its tenant's quota, still expires in time."""
+    where = (EXPIRING, _c.expires_at <= now, _c.priority == priority, _c.claimable_at <= now)
+    overdue = select(*_CLAIMED).where(*where).order_by(_c.expires_at).limit(limit)
     return overdue.with_for_update(skip_locked=True)
 
 

@@ -21,7 +21,7 @@ from projections import rows
 from projections.columns import Id, Instant
 from projections.projection import Events, Projection, Tables
 
-HELD = text("lane <> '' AND expires_at IS NOT NULL")
+EXPIRING = text("expires_at IS NOT NULL")
 PRIORITIES: Mapping[e.Priority, int] = {e.Priority.CRITICAL: 0, e.Priority.NORMAL: 1, e.Priority.BULK: 2}
 
 
@@ -44,7 +44,7 @@ def tables(suffix: str = "") -> Tables:
         Column("claimable_at", Instant),  # NULL: parked for an operator
         Index(f"{name}_claimable", "priority", "lane", "tenant", "claimable_at"),
         Index(f"{name}_next", "priority", "claimable_at"),
-        Index(f"{name}_waiting", "expires_at", postgresql_where=HELD, sqlite_where=HELD),
+        Index(f"{name}_expiring", "expires_at", postgresql_where=EXPIRING, sqlite_where=EXPIRING),
     )
     return (queue,)
 
@@ -113,6 +113,8 @@ def _unconfirmed(row: _Row, event: e.EmailDeliveryUnconfirmed) -> _Row:
 
 
 def _resolved(row: _Row, event: e.EmailDeliveryResolved) -> _Row | None:
+    if event.resolution is e.Resolution.ACCEPTED:  # of whom a later attempt, still open, may yet be put off
+        row.reached += "".join(f"{id.hex} " for id in event.recipients)
     if row.state != "waiting" and row.attempt != event.attempt:
         return row  # late news of an earlier attempt while another one is open
     if event.doubtful:

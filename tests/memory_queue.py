@@ -8,6 +8,7 @@ from datetime import datetime
 from random import Random
 from uuid import UUID
 
+from application.lanes import OWN
 from application.ports import Claim, Recorded, Wanted
 from domain import events as e
 from domain.email import Email
@@ -117,7 +118,7 @@ class MemoryDispatchQueue:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _overdue(self, due: dict[UUID, Row], now: datetime) -> list[UUID]:
-        late = [(at, id) for id, row in due.items() if row.lane and (at := row.email.expires_at) and at <= now]
+        late = [(at, id) for id, row in due.items() if (at := row.email.expires_at) and at <= now]
         return [id for _, id in sorted(late)[:_OVERDUE]]
 
     def _lines(self, due: dict[UUID, Row], wanted: Wanted) -> list[list[UUID]]:
@@ -144,12 +145,13 @@ class MemoryDispatchQueue:
     def _lease(self, ids: Sequence[UUID], wanted: Wanted, now: datetime) -> list[Claim]:
         until, places = now + wanted.lease, Counter[str]()
         turns: list[tuple[int, datetime, UUID]] = []
+        lanes = {id: self.rows[id].lane for id in ids}
         for id in sorted(ids, key=lambda id: (self.rows[id].due_at or now, id)):
             row = self.rows[id]
-            row.owner, row.claimable_at = wanted.worker, until
+            row.owner, row.lane, row.claimable_at = wanted.worker, OWN, until
             turns.append((places[row.email.tenant], row.due_at or now, id))
             places[row.email.tenant] += 1
-        return [Claim(id, until, self.rows[id].email.tenant, self.rows[id].lane) for *_, id in sorted(turns)]
+        return [Claim(id, until, self.rows[id].email.tenant, lanes[id]) for *_, id in sorted(turns)]
 
 
 class Bell:
