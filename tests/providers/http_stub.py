@@ -55,7 +55,7 @@ def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | N
     return Answered(status, {"Content-Type": "application/json", **(headers or {})}, json.dumps(document).encode())
 
 
-Reaction = Answered | Broken | Callable[[Received], Answered]
+Reaction = Answered | Broken | Callable[[Received], Answered | Broken]
 
 
 class HttpStub:

@@ -1,8 +1,9 @@
 """An HTTP API that takes every call, under one message id after another."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.providers.http_stub import Answered, Broken, HttpStub, Received
 from tests.providers.tellers.teller import Letter, Office
@@ -13,6 +14,7 @@ class HttpOffice:
     stub: HttpStub
     url: str
     read: Callable[[Received, int], Letter]
+    silences: deque[Broken] = field(default_factory=deque)  # for letters: a health check is answered
 
     @property
     def letters(self) -> list[Letter]:
@@ -20,7 +22,7 @@ class HttpOffice:
         return [self.read(post, number) for number, post in enumerate(posts, 1)]
 
     def fall_silent(self) -> None:
-        self.stub.answers.append(Broken.SILENCE)
+        self.silences.append(Broken.SILENCE)
 
 
 @asynccontextmanager
@@ -30,7 +32,9 @@ async def http_office(
     """`taken` and `read` are given the call's number, from 1."""
     async with HttpStub() as stub:
 
-        def accept(_: Received) -> Answered:
+        def accept(request: Received) -> Answered | Broken:
+            if request.method == "POST" and office.silences:
+                return office.silences.popleft()
             return taken(len(office.letters))
 
         stub.default = accept
