@@ -26,6 +26,31 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for an event that this version of the code cannot read."""
+
+    position: int
+    topic: str
+    stream_id: UUID
+    version: int  # in its stream
+    reason: str  # never the data
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of `of` equal parts of all streams (16 at most), told by the last hex digit of their ids."""
+
+    number: int
+    of: int
+
+    def has(self, stream_id: UUID) -> bool:
+        return (stream_id.int & 15) % self.of == self.number
+
+
+WHOLE = Part(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredContent:
     """A content row: written in the transaction of the EmailQueued that refers to it."""
 
@@ -59,6 +84,14 @@ class Ledger(Protocol):
 
     async def wait(self, after: int, timeout: float) -> None:
         """Return when something newer than `after` may be there, or after `timeout` seconds."""
+        ...
+
+
+class Log(Ledger, Protocol):
+    """The event store for those who follow all of it."""
+
+    async def scan(self, after: int, limit: int, part: Part = WHOLE) -> list[Recorded | Unreadable]:
+        """As `read`, of one part of the streams, and what cannot be read is named instead of raised."""
         ...
 
 

@@ -14,7 +14,7 @@ from domain import events as e
 from domain.address import address_key
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables
+from projections.projection import Events, Projection, Tables, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
@@ -29,6 +29,7 @@ def tables(suffix: str = "") -> Tables:
             Column("email_id", Id, nullable=False),
             Column("recipient_id", Id, nullable=False),
             Index(f"{people}_by_key", "tenant", "key"),
+            info=of_stream("email_id"),
         ),
         Table(
             entries,
@@ -40,6 +41,7 @@ def tables(suffix: str = "") -> Tables:
             Column("occurred_at", Instant, nullable=False),
             Column("summary", Text, nullable=False),  # JSON
             Index(f"{entries}_by_email", "email_id", "position"),
+            info=of_stream("email_id"),
         ),
     )
 

@@ -17,7 +17,7 @@ from domain.outlook import Outlook
 from domain.standing import REPORTED, Standing
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables
+from projections.projection import Events, Projection, Tables, of_stream
 
 _FOUND_BY = ("tenant", "status", "provider", "error_class", "reason", "stream", "sender_domain")
 
@@ -44,12 +44,14 @@ def tables(suffix: str = "") -> Tables:
         Index(f"{name}_by_position", "position"),
         Index(f"{name}_by_end", "ended_at"),
         *(Index(f"{name}_by_{column}", column, "position") for column in _FOUND_BY),
+        info=of_stream("email_id"),
     )
     courses = Table(
         f"dead_letter_courses_v1{suffix}",
         metadata,
         Column("email_id", Id, primary_key=True),
         Column("course", Text, nullable=False),  # JSON
+        info=of_stream("email_id"),
     )
     return letters, courses
 

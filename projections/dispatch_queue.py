@@ -19,7 +19,7 @@ from domain import events as e
 from domain.standing import is_current
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables
+from projections.projection import UNTOLD, Events, Projection, Tables, of_stream
 
 EXPIRING = text("expires_at IS NOT NULL")
 PRIORITIES: Mapping[e.Priority, int] = {e.Priority.CRITICAL: 0, e.Priority.NORMAL: 1, e.Priority.BULK: 2}
@@ -39,12 +39,13 @@ def tables(suffix: str = "") -> Tables:
         Column("state", String, nullable=False),  # waiting, sending, unconfirmed
         Column("requeued_at", Instant),
         Column("reached", Text, nullable=False),  # ids of recipients whose fate was reported while it waits
-        Column("lease_owner", String),
-        Column("lane", String, nullable=False),
-        Column("claimable_at", Instant),  # NULL: parked for an operator
+        Column("lease_owner", String, info=UNTOLD),
+        Column("lane", String, nullable=False, info=UNTOLD),
+        Column("claimable_at", Instant, info=UNTOLD),  # NULL: parked for an operator
         Index(f"{name}_claimable", "priority", "lane", "tenant", "claimable_at"),
         Index(f"{name}_next", "priority", "claimable_at"),
         Index(f"{name}_expiring", "expires_at", postgresql_where=EXPIRING, sqlite_where=EXPIRING),
+        info=of_stream("email_id"),
     )
     return (queue,)
 

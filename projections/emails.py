@@ -13,7 +13,7 @@ from domain import events as e
 from domain.standing import Standing
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables
+from projections.projection import SUMS, Events, Projection, Tables, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
@@ -39,6 +39,7 @@ def tables(suffix: str = "") -> Tables:
         Column("standing", Text, nullable=False),  # JSON: domain.standing.Standing, for the fold to go on from
         Index(f"{name}_by_tenant", "tenant", "queued_position"),
         Index(f"{name}_by_status", "tenant", "status", "queued_position"),
+        info=of_stream("id"),
     )
     terms = Table(
         f"email_terms_v1{suffix}",
@@ -47,6 +48,7 @@ def tables(suffix: str = "") -> Tables:
         Column("term", Text, nullable=False),
         Column("queued_position", BigInteger, nullable=False),
         Index(f"email_terms_v1{suffix}_by_term", "tenant", "term", "queued_position"),
+        info=of_stream("queued_position"),
     )
     counts = Table(
         f"email_counts_v1{suffix}",
@@ -54,6 +56,7 @@ def tables(suffix: str = "") -> Tables:
         Column("tenant", String, primary_key=True),
         Column("status", String, primary_key=True),
         Column("emails", BigInteger, nullable=False),
+        info=SUMS,
     )
     return emails, terms, counts
 

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Index, MetaData, String, Table, Text,
 from domain import events as e
 from projections import rows
 from projections.columns import Id
-from projections.projection import Events, Projection, Tables
+from projections.projection import Events, Projection, Tables, of_stream
 
 _ID = 36  # characters of a UUID
 _AT_ONCE = 1000  # values in one statement: PostgreSQL takes 65,535, SQLite 32,766
@@ -24,6 +24,7 @@ def tables(suffix: str = "") -> Tables:
         Column("message_id", Text, nullable=False),
         Column("email_id", Id, nullable=False),
         Index(f"{name}_by_message_id", "message_id"),
+        info=of_stream("email_id"),
     )
     return (messages,)
 

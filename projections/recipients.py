@@ -13,7 +13,7 @@ from domain.standing import RecipientStanding, Standing
 from domain.status import EmailStatus, RecipientStatus
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables
+from projections.projection import Events, Projection, Tables, of_stream
 
 _FIXED = ("email_id", "id", "tenant", "queued_position", "kind", "address", "name", "key", "domain")
 _STANDING = ("status", "at", "since", "handed_over", "opened_at", "clicked_at", "unsubscribed_at")
@@ -49,6 +49,7 @@ def tables(suffix: str = "") -> Tables:
         Column("smtp_status", Integer),
         Column("enhanced_status", String),
         Index(f"{name}_by_address", "tenant", "key", "queued_position"),
+        info=of_stream("email_id"),
     )
     return (recipients,)
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from domain import events as e
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables
+from projections.projection import Events, Projection, Tables, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
@@ -43,6 +43,7 @@ def tables(suffix: str = "") -> Tables:
         Index(f"{name}_by_position", "position"),
         Index(f"{name}_by_tenant", "tenant", "position"),
         Index(f"{name}_by_provider", "provider", "position"),
+        info=of_stream("email_id"),
     )
     return (unconfirmed,)
 

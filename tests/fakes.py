@@ -4,10 +4,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from uuid import UUID
 
 from application.errors import StreamConflict
-from application.ports import Recorded, Refusal, StoredContent, Want
+from application.ports import WHOLE, Part, Recorded, Refusal, StoredContent, Unreadable, Want
 from application.usage import Usage
 from domain.answer import Answer
 from domain.content import Content
@@ -51,6 +52,11 @@ class MemoryLedger:
         await asyncio.sleep(0)
         found = self._log[after:] if topics else self._log[after : after + limit]
         return [r for r in found if not topics or {r.topic, r.topic.rpartition(".v")[0]} & set(topics)][:limit]
+
+    async def scan(self, after: int, limit: int, part: Part = WHOLE) -> list[Recorded | Unreadable]:
+        await asyncio.sleep(0)
+        found = (recorded for recorded in self._log[after:] if part.has(recorded.event.originator_id))
+        return list(islice(found, limit))
 
     async def position(self) -> int:
         return len(self._log)

@@ -106,12 +106,12 @@ def outages() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
-        if _is_outage(error):
+        if is_outage(error):
             raise StoreUnavailable from error
         raise
 
 
-def _is_outage(error: Exception) -> bool:
+def is_outage(error: Exception) -> bool:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.OperationalError):
         return cause.sqlite_errorcode != sqlite3.SQLITE_ERROR  # that one means bad SQL; the others busy, full, I/O

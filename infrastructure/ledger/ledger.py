@@ -3,13 +3,13 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 from eventsourcing.persistence import Notification
 
 from application.errors import StoreUnavailable
-from application.ports import Recorded, StoredContent
+from application.ports import WHOLE, Part, Recorded, StoredContent, Unreadable
 from domain.catalogue import EVENTS
 from domain.content import Content
 from domain.errors import UnreadableEvent
@@ -49,6 +49,9 @@ class EventLedger:
 
     async def read(self, after: int, limit: int, topics: Sequence[str] = ()) -> list[Recorded]:
         return await asyncio.to_thread(self._read, after, limit, topics)
+
+    async def scan(self, after: int, limit: int, part: Part = WHOLE) -> list[Recorded | Unreadable]:
+        return await asyncio.to_thread(self._scan, after, limit, part)
 
     async def position(self) -> int:
         return await asyncio.to_thread(self._store.last_position)
@@ -97,6 +100,16 @@ class EventLedger:
 
     def _read(self, after: int, limit: int, topics: Sequence[str]) -> list[Recorded]:
         return [self._recorded(n) for n in self._store.page(after, limit, list(_stored_topics(topics)))]
+
+    def _scan(self, after: int, limit: int, part: Part) -> list[Recorded | Unreadable]:
+        return [self._named(stored) for stored in self._store.page(after, limit, (), part)]
+
+    def _named(self, stored: Notification) -> Recorded | Unreadable:
+        try:
+            return self._recorded(stored)
+        except UnreadableEvent as error:
+            stream_id = cast(UUID, stored.originator_id)
+            return Unreadable(stored.id, stored.topic, stream_id, stored.originator_version, str(error))
 
     def _recorded(self, stored: Notification) -> Recorded:
         return Recorded(stored.id, stored.topic, self._mapper.to_domain_event(stored))

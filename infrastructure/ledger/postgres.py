@@ -22,6 +22,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import PoolTimeout
 
 from application.errors import StoreUnavailable
+from application.ports import WHOLE, Part
 from infrastructure.ledger.store import Append, Key, Outcome, insert, judge, keys, positions
 
 EVENTS_CHANNEL = "postledger_events"
@@ -123,8 +124,10 @@ class LedgerRecorder(PostgresApplicationRecorder):
             )
         ]
 
-    def page(self, after: int, limit: int, topics: Sequence[str]) -> list[Notification]:
+    def page(self, after: int, limit: int, topics: Sequence[str], part: Part = WHOLE) -> list[Notification]:
         wanted = "AND topic = ANY(%s)" if topics else "AND %s::text[] IS NOT NULL"
+        if part.of > 1:
+            wanted += f" AND (get_byte(uuid_send(originator_id), 15) & 15) %% {part.of:d} = {part.number:d}"
         return [
             _notification(row)
             for row in self._query(
@@ -194,8 +197,8 @@ class PostgresEventStore:
     def streams(self, ids: Sequence[UUID]) -> list[Notification]:
         return self._ask(lambda recorder: recorder.streams(ids))
 
-    def page(self, after: int, limit: int, topics: Sequence[str]) -> list[Notification]:
-        return self._ask(lambda recorder: recorder.page(after, limit, topics))
+    def page(self, after: int, limit: int, topics: Sequence[str], part: Part = WHOLE) -> list[Notification]:
+        return self._ask(lambda recorder: recorder.page(after, limit, topics, part))
 
     def last_position(self) -> int:
         return self._ask(lambda recorder: recorder.last_position())

@@ -13,6 +13,7 @@ from eventsourcing.persistence import Notification, PersistenceError, StoredEven
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 
 from application.errors import StoreUnavailable
+from application.ports import WHOLE, Part
 from infrastructure.ledger.store import Append, Key, Outcome, insert, judge, keys, positions
 
 _LOCK_TIMEOUT = 30  # seconds to wait for another writer of the same file
@@ -89,8 +90,11 @@ class LedgerRecorder(SQLiteApplicationRecorder):
         )
         return [_notification(row) for row in rows]
 
-    def page(self, after: int, limit: int, topics: Sequence[str]) -> list[Notification]:
+    def page(self, after: int, limit: int, topics: Sequence[str], part: Part = WHOLE) -> list[Notification]:
         wanted = "topic IN (SELECT value FROM json_each(?))" if topics else "? IS NOT NULL"
+        if part.of > 1:
+            digit = "(instr('0123456789abcdef', substr(originator_id, -1)) - 1)"
+            wanted += f" AND {digit} % {part.of:d} = {part.number:d}"
         rows = self._query(
             f"SELECT {_COLUMNS} FROM events WHERE rowid > ? AND {wanted} ORDER BY rowid LIMIT ?",
             after,
@@ -148,8 +152,8 @@ class SqliteEventStore:
     def streams(self, ids: Sequence[UUID]) -> list[Notification]:
         return self._ask(lambda recorder: recorder.streams(ids))
 
-    def page(self, after: int, limit: int, topics: Sequence[str]) -> list[Notification]:
-        return self._ask(lambda recorder: recorder.page(after, limit, topics))
+    def page(self, after: int, limit: int, topics: Sequence[str], part: Part = WHOLE) -> list[Notification]:
+        return self._ask(lambda recorder: recorder.page(after, limit, topics, part))
 
     def last_position(self) -> int:
         return self._ask(lambda recorder: recorder.max_notification_id() or 0)

@@ -9,7 +9,7 @@ from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
 from pydantic_core import from_json
 
 from application.errors import StreamConflict
-from application.ports import StoredContent
+from application.ports import WHOLE, Part, StoredContent
 
 Key = tuple[UUID, int]
 
@@ -36,7 +36,7 @@ class EventStore(Protocol):
         """All events of these streams, each stream in order."""
         ...
 
-    def page(self, after: int, limit: int, topics: Sequence[str]) -> Sequence[Notification]:
+    def page(self, after: int, limit: int, topics: Sequence[str], part: Part = WHOLE) -> Sequence[Notification]:
         """The next events in the global order."""
         ...
 

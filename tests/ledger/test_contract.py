@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from application.errors import StreamConflict
-from application.ports import StoredContent
+from application.ports import Part, Recorded, StoredContent, Unreadable
 from domain.content import Content
 from domain.email import Email
 from domain.events import EmailCancelled, EmailQueued
@@ -43,6 +43,29 @@ def test_content_is_there_exactly_when_its_event_is(play: Play) -> None:
         with pytest.raises(StreamConflict):
             await ledger.append(again.collect_events(), [stored_content(again, "b" * 64)])
         assert await ledger.blobs_in_use(["b" * 64]) == set()
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 16])
+def test_parts_of_the_log_are_in_order_and_together_the_whole(play: Play, of: int) -> None:
+    async def scenario(ledger: EventLedger) -> None:
+        for _ in range(40):
+            email = queued()
+            email.cancel(stamp())
+            await ledger.append(email.collect_events())
+        whole = await ledger.read(0, 100)
+        parts = [Part(number, of) for number in range(of)]
+        found = [recorded for part in parts for recorded in await _all(ledger, part)]
+        assert sorted(found, key=lambda each: each.position) == whole
+        for part in parts:
+            assert await _all(ledger, part) == [each for each in whole if part.has(each.event.originator_id)]
+
+    async def _all(ledger: EventLedger, part: Part) -> list[Recorded | Unreadable]:
+        found: list[Recorded | Unreadable] = []
+        while page := await ledger.scan(found[-1].position if found else 0, 7, part):
+            found += page
+        return found
 
     play(scenario)
 

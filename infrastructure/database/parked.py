@@ -1,0 +1,75 @@
+"""The streams that a read model could not fold: kept aside with the reason, while all others move on."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    delete,
+    select,
+)
+
+from projections import rows
+from projections.columns import Id, Instant
+
+PARKED = Table(
+    "parked_streams",
+    MetaData(),
+    Column("name", String, primary_key=True),  # of the read model
+    Column("version", Integer, primary_key=True),
+    Column("build", String, primary_key=True),  # "" for the live tables, otherwise what their names end in
+    Column("stream_id", Id, primary_key=True),
+    Column("position", BigInteger, nullable=False),  # of the first event that is not folded
+    Column("topic", String, nullable=False),
+    Column("error", Text, nullable=False),  # what went wrong, never data
+    Column("parked_at", Instant, nullable=False),
+)
+_c = PARKED.c
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """One stream that one read model stopped following."""
+
+    name: str
+    version: int
+    build: str
+    stream_id: UUID
+    position: int
+    topic: str
+    error: str
+    parked_at: datetime
+
+
+def streams(connection: Connection, name: str, version: int, build: str = "") -> set[UUID]:
+    """Those of one read model."""
+    return set(connection.execute(select(_c.stream_id).where(_of(name, version, build))).scalars())
+
+
+def park(connection: Connection, found: Collection[Parked]) -> None:
+    rows.insert(connection, PARKED, [tuple(getattr(each, f.name) for f in fields(Parked)) for each in found])
+
+
+def unpark(connection: Connection, name: str, version: int, build: str, stream_ids: Iterable[UUID]) -> None:
+    wanted = _c.stream_id.in_(list(stream_ids))
+    connection.execute(delete(PARKED).where(_of(name, version, build), wanted))
+
+
+def everything(connection: Connection) -> list[Parked]:
+    """Of all read models, in the order of the log."""
+    return [Parked(*row) for row in connection.execute(select(PARKED).order_by(_c.position, _c.name))]
+
+
+def _of(name: str, version: int, build: str) -> ColumnElement[bool]:
+    return and_(_c.name == name, _c.version == version, _c.build == build)
