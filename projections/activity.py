@@ -121,8 +121,9 @@ def timeline(
     limit: int = 100,
     after: int | None = None,
     before: int | None = None,
+    until: datetime | None = None,
 ) -> list[Entry]:
-    """What happened to this person, newest first; `after` and `before` a position, exclusive."""
+    """What happened to this person, newest first; `after` and `before` a position, exclusive; `until` inclusive."""
     person = (PEOPLE.c.tenant == tenant) & (PEOPLE.c.key == address_key(address))
     c = ENTRIES.c
     query = select(*c).where(
@@ -133,6 +134,8 @@ def timeline(
         query = query.where(c.position > after)
     if before is not None:
         query = query.where(c.position < before)
+    if until is not None:
+        query = query.where(c.occurred_at <= until)
     # `+ 0` keeps planners from walking the whole list backwards; they are to start from the person.
     found = connection.execute(query.order_by((c.position + 0).desc()).limit(limit)).mappings()
     return [Entry(**{**row, "summary": json.loads(row["summary"])}) for row in found]

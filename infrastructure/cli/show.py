@@ -12,7 +12,7 @@ from infrastructure.cli.timeline import fetch
 
 @click.command("show")
 @click.argument("email_id", type=click.UUID)
-@click.option("--as-of", metavar="VERSION|TIME", help="As it stood at a version of its history, or at a time.")
+@click.option("--as-of", metavar="MOMENT", help="As it stood: VERSION, position:N, or a time.")
 @options.of_a_service
 def show_command(email_id: UUID, as_of: str | None, url: str | None, api_key_file: Path | None) -> None:
     """Show where an email stands, and everything that happened to it."""

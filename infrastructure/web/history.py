@@ -2,11 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
-
-from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 from application.errors import EmailNotFound
 from application.ports import Recorded, message_id
@@ -14,6 +10,7 @@ from domain.content import Content
 from domain.events import EmailQueued, EmailRequeued, EmailRescheduled, Event
 from domain.outlook import Outlook
 from infrastructure.web import query, reply
+from infrastructure.web.as_of import AsOf
 from infrastructure.web.operation import Call
 from infrastructure.web.parameters import email_id
 from infrastructure.web.reply import Reply
@@ -22,40 +19,21 @@ from infrastructure.web.views import AttachmentView, EmailView, EventView, Histo
 _BOOKKEEPING = frozenset(Event.model_fields)
 
 
-def _version_or_time(value: object) -> int | datetime:
-    text = str(value)
-    try:
-        found = int(text) if text.isdecimal() else datetime.fromisoformat(query.lost_plus(text))
-    except ValueError:
-        found = 0
-    if found == 0 or (isinstance(found, datetime) and found.tzinfo is None):
-        raise PydanticCustomError("as_of", "must be a version from 1, or a time such as 2026-08-05T11:52:01Z")
-    return found
-
-
-class AsOf(query.Query):
-    """Up to where to look."""
-
-    as_of: Annotated[
-        int | datetime | None,
-        BeforeValidator(_version_or_time),
-        Field(description="A version (from 1), or a time with an offset."),
-    ] = None
-
-
 async def show(call: Call) -> Reply:
-    """One email, its content included as long as that is kept."""
-    id = email_id(call)
-    history = await _load(call, id)
+    """One email, as it stands or stood, its content included as long as that is kept."""
+    id, as_of = email_id(call), query.parse(call, AsOf)
+    history = [recorded for recorded in await _load(call, id) if as_of.includes(recorded)]
+    if not history:
+        raise EmailNotFound
     content = await call.service.contents.load_content(id)
     return reply.of(view([recorded.event for recorded in history], content))
 
 
 async def events(call: Call) -> Reply:
-    """The email's history, complete, or up to a version or a time."""
-    as_of = query.parse(call, AsOf).as_of
+    """The email's history, complete, or up to a version, a position or a time."""
+    as_of = query.parse(call, AsOf)
     history = await _load(call, email_id(call))
-    return reply.of(History(data=[entry(recorded) for recorded in history if _by(recorded.event, as_of)]))
+    return reply.of(History(data=[entry(recorded) for recorded in history if as_of.includes(recorded)]))
 
 
 def view(history: Sequence[Event], content: Content | None) -> EmailView:
@@ -103,12 +81,6 @@ async def _load(call: Call, id: UUID) -> list[Recorded]:
     if not history or history[0].event.tenant != call.caller.tenant or not isinstance(history[0].event, EmailQueued):
         raise EmailNotFound
     return history
-
-
-def _by(event: Event, as_of: int | datetime | None) -> bool:
-    if as_of is None:
-        return True
-    return event.originator_version <= as_of if isinstance(as_of, int) else event.occurred_at <= as_of
 
 
 def entry(recorded: Recorded) -> EventView:

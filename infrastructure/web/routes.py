@@ -20,6 +20,7 @@ from infrastructure.web import (
     suppressions,
     unconfirmed,
 )
+from infrastructure.web.as_of import AsOf
 from infrastructure.web.operation import Operation
 from infrastructure.web.support_views import DeadLetterList, DoubtList, RetriedView
 from infrastructure.web.views import (
@@ -64,7 +65,7 @@ ROUTES: tuple[Operation, ...] = (
         errors=(409, 429),
     ),
     Operation("GET", "/emails", listing.show, "List emails", EmailList, query=listing.EmailQuery, takes=(_WAIT,)),
-    Operation("GET", "/emails/{id}", history.show, "Show an email", EmailView, errors=(404,)),
+    Operation("GET", "/emails/{id}", history.show, "Show an email", EmailView, query=AsOf, errors=(404,)),
     Operation(
         *("PATCH", "/emails/{id}", changing.reschedule, "Reschedule an email", Changed),
         body=changing.ChangeEmail,
@@ -90,7 +91,7 @@ ROUTES: tuple[Operation, ...] = (
     ),
     Operation(
         *("GET", "/emails/{id}/events", history.events, "Show an email's history", History),
-        query=history.AsOf,
+        query=AsOf,
         errors=(404,),
     ),
     Operation(
