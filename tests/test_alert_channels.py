@@ -24,8 +24,9 @@ from domain.ids import email_id_for_key
 from domain.provider_state import ProviderState
 from infrastructure.alerts.email import TENANT, EmailAlerts
 from infrastructure.alerts.log import LogAlerts
-from infrastructure.alerts.webhook import NotTaken, WebhookAlerts, document, key_of
+from infrastructure.alerts.webhook import NotTaken, WebhookAlerts, document
 from infrastructure.outbound import Outbound, OutboundTrouble, Refused
+from infrastructure.standard_webhooks import key_of
 from tests.application.test_alerts import FakeVitals, MemoryIncidents
 from tests.fakes import FakeStates, FakeSuppressions, MemoryLedger
 from tests.providers.http_stub import Answered, Broken, HttpStub

@@ -10,6 +10,7 @@ from infrastructure.cli.config import config_command
 from infrastructure.cli.dead_letters import dead_letters_group
 from infrastructure.cli.demo import demo_command
 from infrastructure.cli.doctor import doctor_command
+from infrastructure.cli.events import events_group
 from infrastructure.cli.failures import EXIT_CODES, USAGE, Failure
 from infrastructure.cli.inbox import inbox_group
 from infrastructure.cli.projections import projections_group
@@ -27,6 +28,7 @@ COMMANDS: tuple[click.Command, ...] = (
     send_command,
     show_command,
     tail_command,
+    events_group,
     dead_letters_group,
     unconfirmed_group,
     suppressions_group,

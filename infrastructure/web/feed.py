@@ -22,6 +22,7 @@ from infrastructure.web.views import CloudEvent, Feed
 _PAGE = 500  # events read at a time
 _PAGES = 20  # read for one answer at most, however few of them are the caller's
 _HEARTBEAT = 15  # seconds
+_SOURCES = {"suppression": "/suppressions", "provider": "/providers"}  # all others are of emails
 _TYPES = frozenset(event.TYPE for event in EVENTS) | frozenset(event.topic() for event in EVENTS)
 
 
@@ -140,7 +141,7 @@ def cloud_event(recorded: Recorded) -> CloudEvent:
     event = recorded.event
     return CloudEvent(
         id=event.event_id,
-        source="/suppressions" if recorded.topic.startswith("suppression.") else "/emails",
+        source=_SOURCES.get(recorded.topic.partition(".")[0], "/emails"),
         type=recorded.topic,
         subject=str(event.originator_id),
         time=event.occurred_at,
