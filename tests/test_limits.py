@@ -220,11 +220,13 @@ def test_processes_together_never_take_more_than_there_is(database_url: str) -> 
 def test_while_time_goes_by_processes_together_keep_to_a_rate(database_url: str) -> None:
     period, end = timedelta(seconds=0.2), timedelta(seconds=0.9)
     want = Want("provider:main", rate=Rate(10, period))
+    late = [timedelta(0)]  # how old a time was when it was settled: what came before it may be forgotten by then
 
     async def work(limits: SqlLimits, begun: datetime, taken: list[datetime]) -> None:
         while (now := datetime.now(UTC)) < begun + end:
             if (refusal := await take(limits, want, at=now)) is None:
                 taken.append(now)
+                late.append(datetime.now(UTC) - now)
             else:
                 await asyncio.sleep(max(0.0, (refusal.until - datetime.now(UTC)).total_seconds()))
 
@@ -232,7 +234,8 @@ def test_while_time_goes_by_processes_together_keep_to_a_rate(database_url: str)
         async with opened(database_url) as one, opened(database_url) as other:
             begun, taken = datetime.now(UTC), list[datetime]()
             await asyncio.gather(*(work(limits, begun, taken) for limits in (one, other) * 8))
-            assert all(sum(first <= at < first + period for at in taken) <= 10 for first in taken)
+            sure = period - max(late)
+            assert all(sum(first <= at < first + sure for at in taken) <= 10 for first in taken)
             assert len(taken) > 10  # it goes on
 
     asyncio.run(scenario())
