@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, Integer, MetaData, String, Table, Text, select
 
 from domain import provider_events as p
 from domain.provider_state import ProviderState
 from projections import rows
-from projections.columns import Instant
-from projections.projection import Events, Projection, Tables
+from projections.columns import Id, Instant
+from projections.projection import Events, Projection, Tables, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
     providers = Table(
-        f"providers_v1{suffix}",
+        f"providers_v2{suffix}",
         MetaData(),
         Column("name", String, primary_key=True),
         Column("version", Integer, nullable=False),
@@ -30,12 +31,14 @@ def tables(suffix: str = "") -> Tables:
         Column("drill_fault", String),
         Column("drill_rate", Double, nullable=False),
         Column("drill_until", Instant),
+        Column("stream_id", Id, nullable=False),
         Column("pause_reason", Text),
         Column("degradations", Integer, nullable=False),  # ever
         Column("degraded_at", Instant),
         Column("recovered_at", Instant),
         Column("evidence", String),
         Column("position", BigInteger, nullable=False),
+        info=of_stream("stream_id"),
     )
     return (providers,)
 
@@ -50,6 +53,7 @@ class ProviderRow:
     """One provider: how it stands, and what led to that, for people."""
 
     state: ProviderState
+    stream_id: UUID
     pause_reason: str | None = field(default=None, repr=False)  # an operator's words, while it is paused
     degradations: int = 0  # how often it was taken out of use since there are records, probes included
     degraded_at: datetime | None = None  # the last time
@@ -67,7 +71,8 @@ def fold(connection: Connection, into: Tables, events: Events) -> None:
     before = rows.fetch(connection, providers, "name", {event.provider for _, event in mine})
     known = {row[0]: _read(row) for row in before}
     for position, event in mine:
-        _follow(known.setdefault(event.provider, ProviderRow(ProviderState(event.provider))), position, event)
+        new = ProviderRow(ProviderState(event.provider), event.originator_id)
+        _follow(known.setdefault(event.provider, new), position, event)
     rows.delete(connection, providers, "name", [row[0] for row in before])
     rows.insert(connection, providers, [_row(each) for each in known.values()])
 
@@ -102,4 +107,4 @@ def everyone(connection: Connection) -> Mapping[str, ProviderRow]:
     return {row.name: _read(tuple(row)) for row in connection.execute(select(PROVIDERS).order_by(_c.name))}
 
 
-PROJECTION = Projection("providers", 1, tables, fold)
+PROJECTION = Projection("providers", 2, tables, fold)

@@ -15,11 +15,11 @@ from domain import events as e
 from domain.address import address_key
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables
+from projections.projection import Events, Projection, Tables, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
-    name = f"suppressions_v1{suffix}"
+    name = f"suppressions_v2{suffix}"
     suppressions = Table(
         name,
         MetaData(),
@@ -33,10 +33,13 @@ def tables(suffix: str = "") -> Tables:
         Column("reason", Text, nullable=False),
         Column("email_id", Id),
         Column("added_at", Instant, nullable=False),
+        Column("stream_id", Id, nullable=False),  # one for each tenant and key
         Column("position", BigInteger, nullable=False),  # of the event that says so
         Index(f"{name}_by_key", "key", postgresql_ops={"key": "text_pattern_ops"}),  # serves prefixes too
         Index(f"{name}_by_place", "tenant", "position"),
         Index(f"{name}_by_position", "position"),
+        Index(f"{name}_by_stream", "stream_id"),
+        info=of_stream("stream_id"),
     )
     return (suppressions,)
 
@@ -53,7 +56,7 @@ _Place = tuple[str, str, str]  # tenant, key, scope
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     (suppressions,) = into
     mine = [(p.position, p.event) for p in events if isinstance(p.event, (e.SuppressionAdded, e.SuppressionRemoved))]
-    found = rows.fetch(connection, suppressions, "key", {address_key(event.address) for _, event in mine})
+    found = rows.fetch(connection, suppressions, "stream_id", {event.originator_id for _, event in mine})
     before: Mapping[_Place, rows.Row] = {row[:3]: row for row in found}
     after = dict(before)
     for position, event in mine:
@@ -70,7 +73,7 @@ def _row(position: int, event: e.SuppressionAdded | e.SuppressionRemoved) -> row
     place = (event.tenant, address_key(event.address), event.scope)
     said = (event.address, event.address.rpartition("@")[2], event.rule, event.source, event.reason)
     email_id = event.email_id if isinstance(event, e.SuppressionAdded) else None
-    return *place, *said, email_id, event.occurred_at, position
+    return *place, *said, email_id, event.occurred_at, event.originator_id, position
 
 
 # -- queries ---------------------------------------------------------------------------------------------------------
@@ -147,4 +150,4 @@ def _rows(connection: Connection, query: Any) -> list[SuppressionRow]:
     return [SuppressionRow(**row) for row in connection.execute(query).mappings()]
 
 
-PROJECTION = Projection("suppressions", 1, tables, fold)
+PROJECTION = Projection("suppressions", 2, tables, fold)
