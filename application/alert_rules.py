@@ -124,6 +124,12 @@ def _held(now: Situation) -> Iterator[Finding]:
             yield Finding(model.name, {"name": model.name, "lag": model.lag})
 
 
+def _parked(now: Situation) -> Iterator[Finding]:
+    for model in now.signs.read_models:
+        if model.parked:
+            yield Finding(model.name, {"name": model.name, "parked": model.parked})
+
+
 def _minutes(time: timedelta) -> int:
     return round(time.total_seconds() / 60)
 
@@ -180,6 +186,12 @@ RULES: Sequence[Rule] = (
         "{name} stands still: it cannot go on from an event, and everything made from it grows old.",
         "{name} goes on.",
         _held,
+    ),
+    Rule(
+        *("streams_parked", "warning"),
+        "The read model {name} could not follow {parked} streams, and shows them as they were before.",
+        "The read model {name} follows all streams.",
+        _parked,
     ),
 )
 BY_KIND: Mapping[str, Rule] = {rule.kind: rule for rule in RULES}

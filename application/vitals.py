@@ -15,6 +15,8 @@ class ReadModel:
     name: str
     lag: int  # positions it is behind the ledger
     held: bool = False  # it cannot go on by itself
+    parked: int = 0  # streams it could not follow
+    lag_seconds: float = 0.0  # how old the first event is that it has not folded
 
 
 @dataclass(frozen=True, slots=True)

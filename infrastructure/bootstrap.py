@@ -156,7 +156,7 @@ def bootstrap(settings: Settings) -> System:
     ledger = EventLedger(_event_store(url, database), wakeups.events)
     blobs = _blobs(settings.blob_url.get_secret_value())
     providers = {name: _provider(name, url.get_secret_value()) for name, url in settings.providers.items()}
-    runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now)
+    runner = ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now, processes=settings.projection_processes)
     suppression_list = Suppressions(ledger, now)
     links = _links(settings)
     templates = _checked("TEMPLATE_DIR", lambda: MessageTemplates(settings.template_dir))
@@ -189,6 +189,7 @@ def bootstrap(settings: Settings) -> System:
         contents=ledger,
         database=database,
         wait_for=runner.wait_for,
+        positions=runner.positions,
         api_keys=settings.api_keys(),
         clock=now,
         max_body_bytes=settings.max_body_bytes,

@@ -85,7 +85,7 @@ def _around(connection: Connection, model: ReadModel, events: Sequence[Recorded]
     for half in (set(ids[: len(ids) // 2]), set(ids[len(ids) // 2 :])):
         failures += _around(connection, model, [each for each in events if each.event.originator_id in half])
         if len(failures) > _MOST:
-            raise FoldFails(type(error).__name__) from error
+            raise FoldFails(f"{type(error).__name__} in more than {_MOST} streams") from error
     return failures
 
 

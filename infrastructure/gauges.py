@@ -86,11 +86,17 @@ def _vitals(signs: Signs) -> Iterator[GaugeMetricFamily]:
     ):
         yield GaugeMetricFamily(f"postledger_{name}", help, value=value)
     lag = GaugeMetricFamily("postledger_read_model_lag", "Events that a read model is behind.", labels=["name"])
+    age = GaugeMetricFamily(
+        "postledger_read_model_lag_seconds", "How old the first event is that it has not folded.", labels=["name"]
+    )
     held = GaugeMetricFamily("postledger_read_model_held", "1 when it cannot go on by itself.", labels=["name"])
+    parked = GaugeMetricFamily("postledger_read_model_parked", "Streams that it could not follow.", labels=["name"])
     for model in signs.read_models:
         lag.add_metric([model.name], model.lag)
+        age.add_metric([model.name], model.lag_seconds)
         held.add_metric([model.name], model.held)
-    yield from (lag, held)
+        parked.add_metric([model.name], model.parked)
+    yield from (lag, age, held, parked)
 
 
 def _providers(states: Sequence[ProviderState], now: datetime) -> Iterator[GaugeMetricFamily]:

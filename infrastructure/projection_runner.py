@@ -5,15 +5,16 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, text
 
 from application.errors import StoreUnavailable
-from application.ports import Clock, Ledger, Recorded
-from domain.errors import UnreadableEvent
+from application.ports import Clock, Log, Recorded
 from infrastructure.database.engines import Database
-from infrastructure.database.leadership import Leadership
+from infrastructure.database.membership import Membership, deal
 from infrastructure.database.notifications import PROJECTIONS, Wakeups
+from infrastructure.database.parked import Parked
 from infrastructure.database.positions import (
     Overtaken,
     ProjectionPosition,
@@ -23,12 +24,13 @@ from infrastructure.database.positions import (
     record_error,
     standings,
 )
+from infrastructure.folding import FoldFails, Page, ReadModel, fold
 from infrastructure.rebuild import Progress, Rebuild
 from infrastructure.trouble import FIRST_WAIT, LONGEST_WAIT, Trouble
 from projections.projection import Projection
 
-_LOCK = 0x706C_7072  # "plpr": who leads
-_IDLE = 1.0  # seconds between looks when nothing wakes us: the safety net, and how often others try to lead
+_WORK = "projections"
+_IDLE = 1.0  # seconds between looks when nothing wakes us: the safety net, and how often others look for work
 _BUSY = 20  # events in a page from which a runner lets more of them gather, for all to share the next transaction
 _GATHER = 0.05  # seconds
 
@@ -36,28 +38,32 @@ _log = logging.getLogger(__name__)
 
 
 class ProjectionRunner:
-    """Folds every read model from where it stands. Many may run: one leads; the positions are a fence in any case."""
+    """Folds every read model from where it stands. Many may run: they deal the read models out among the first few of
+    them, all to the first by default, since each reads and decodes the log itself; the positions are a fence anyway."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Log,
         database: Database,
         projections: Sequence[Projection],
         wakeups: Wakeups,
         clock: Clock,
         *,
         page: int = 1000,
+        processes: int = 1,
         alone: bool = False,
     ) -> None:
-        """`alone` leaves out the election of a leader."""
+        """`processes` is how many fold at most; with `alone` nobody asks who else is there."""
         self._ledger = ledger
         self._database = database
         self._projections = {projection.name: projection for projection in projections}
-        self._tables = {projection.name: projection.tables("") for projection in projections}
+        self._models = {projection.name: ReadModel.of(projection) for projection in projections}
         self._wakeups = wakeups
         self._clock = clock
         self._page = page
-        self._leadership = None if alone else Leadership(database, _LOCK)
+        self._processes = processes
+        self._membership = None if alone else Membership(database, _WORK)
+        self._mine = set(self._projections)
         self._remembered: dict[str, int] = {}  # where each stands, as far as we know; the fence knows better
         self._trouble: dict[str, Trouble] = defaultdict(Trouble)
 
@@ -78,15 +84,12 @@ class ProjectionRunner:
                         _log.warning("The store is unavailable; the read models stand still.")
                     await _pause(stop, wait)
                     wait = min(wait * 2, LONGEST_WAIT)
-                except UnreadableEvent as error:
-                    _log.error("The read models stand still until the code can read the log: %s", error)
-                    await _pause(stop, LONGEST_WAIT)
         finally:
-            if self._leadership:
-                await asyncio.to_thread(self._leadership.give_up)
+            if self._membership:
+                await asyncio.to_thread(self._membership.leave)
 
     async def catch_up(self) -> None:
-        """Fold all there is now, without leading: for tools and tests."""
+        """Fold all there is now, whoever else does: for tools and tests."""
         while await self._advance_all():
             pass
 
@@ -105,9 +108,18 @@ class ProjectionRunner:
             await self._wakeups.projections.wait_since(seen, min(left, _IDLE))
 
     async def positions(self) -> list[ProjectionPosition]:
-        """Name, version, position, lag and error of each, for operators."""
+        """Where each stands, how far it is behind, and why, for operators."""
         head = await self._ledger.position()
-        return await self._database.ask(standings, list(self._projections.values()), head)
+        found = await self._database.ask(standings, list(self._projections.values()), head)
+        ages = {position: await self._age(position) for position in {each.position for each in found if each.lag}}
+        return [replace(each, lag_seconds=ages.get(each.position, 0.0)) for each in found]
+
+    async def _age(self, position: int) -> float:
+        """How old, in seconds, the first event after `position` is; what cannot be read has no age."""
+        for each in await self._ledger.scan(position, 1):
+            if isinstance(each, Recorded):
+                return max(0.0, (self._clock() - each.event.occurred_at).total_seconds())
+        return 0.0
 
     async def rebuild(self, names: Iterable[str], progress: Progress) -> int:
         """Build these anew from the whole log and swap them in. Returns their position then. Runners may go on."""
@@ -117,14 +129,18 @@ class ProjectionRunner:
     # -- one round -----------------------------------------------------------------------------------------------
 
     async def _round(self, stop: asyncio.Event) -> None:
-        if self._leadership and not self._leadership.sure and not await asyncio.to_thread(self._leadership.hold):
+        if self._membership and not self._membership.sure:
+            members = await asyncio.to_thread(self._membership.members)
+            self._mine = deal(self._projections, members, self._membership.name, self._processes)
+        if not self._mine:
             await _pause(stop, _IDLE)
         elif moved := await self._advance_all():
             if moved >= _BUSY:
                 await _pause(stop, _GATHER)
         else:
             self._remembered = dict(await self._known())
-            waiting = asyncio.create_task(self._ledger.wait(max(self._remembered.values(), default=0), _IDLE))
+            reached = max((self._remembered[name] for name in self._mine), default=0)
+            waiting = asyncio.create_task(self._ledger.wait(reached, _IDLE))
             await _first(waiting, asyncio.create_task(stop.wait()))
 
     async def _advance_all(self) -> int:
@@ -133,53 +149,66 @@ class ProjectionRunner:
         if not self._remembered:
             self._remembered = dict(await self._known())
         for name, position in self._remembered.items():
-            if self._trouble[name].over():
+            if name in self._mine and self._trouble[name].over():
                 groups[position].append(self._projections[name])
         return sum([await self._advance(group, position) for position, group in groups.items()])
 
     async def _advance(self, group: Sequence[Projection], position: int) -> int:
-        page = await self._ledger.read(position, self._page)
+        page = await self._ledger.scan(position, self._page)
         if not page:
             return 0
         try:
             await self._commit(group, position, page)
-        except StoreUnavailable:
-            self._remembered = {}
-            raise
-        except Overtaken:
-            self._remembered = {}  # somebody else did the work; go on from there
-        except Exception as error:  # noqa: BLE001 (a fold may fail in any way; it is recorded, and holds only itself)
-            return await self._isolate(group, position, page, error)
+        except Exception as error:  # noqa: BLE001 (a fold may fail in any way)
+            if not self._missed(error):
+                return sum([await self._carefully(projection, position, page) for projection in group])
         return len(page)
 
-    async def _isolate(
-        self, group: Sequence[Projection], position: int, page: Sequence[Recorded], error: Exception
-    ) -> int:
-        if len(group) > 1:
-            return sum([await self._advance([projection], position) for projection in group])
-        (projection,) = group
-        what = f"{type(error).__name__} between positions {position + 1} and {page[-1].position}"
+    def _missed(self, error: Exception) -> bool:
+        """Whether it is the store that is away, which is raised, or somebody else who did the work."""
+        if isinstance(error, (StoreUnavailable, Overtaken)):
+            self._remembered = {}  # somebody may have moved on; go on from there
+        if isinstance(error, StoreUnavailable):
+            raise error
+        return isinstance(error, Overtaken)
+
+    async def _carefully(self, projection: Projection, position: int, page: Page) -> int:
+        """Fold around the streams to blame, and park them. What fails even so holds the read model."""
+        try:
+            await self._commit([projection], position, page, careful=True)
+        except Exception as error:  # noqa: BLE001 (it is recorded, and holds only this read model)
+            if not self._missed(error):
+                await self._hold(projection, error, f"between positions {position + 1} and {page[-1].position}")
+                return 0
+        return len(page)
+
+    async def _hold(self, projection: Projection, error: Exception, where: str) -> None:
+        what = f"{error if isinstance(error, FoldFails) else type(error).__name__} {where}"
         if self._trouble[projection.name].begin(what):
             _log.error("The read model %s is held: %s", projection.name, what)
             await self._database.tell(record_error, projection, what)
-        return 0
 
-    async def _commit(self, group: Sequence[Projection], position: int, page: Sequence[Recorded]) -> None:
-        await self._database.tell(self._fold, group, position, page)
+    async def _commit(self, group: Sequence[Projection], position: int, page: Page, *, careful: bool = False) -> None:
+        for parked in await self._database.tell(self._fold, group, position, page, careful):
+            _log.error(
+                "The read model %s parked the stream %s at position %d: %s (`postledger projections parked`)",
+                *(parked.name, parked.stream_id, parked.position, parked.error),
+            )
         for projection in group:
             self._trouble.pop(projection.name, None)
             self._remembered[projection.name] = page[-1].position
         self._wakeups.projections.notify()
 
     def _fold(
-        self, connection: Connection, group: Sequence[Projection], position: int, page: Sequence[Recorded]
-    ) -> None:
-        now, end = self._clock(), page[-1].position
+        self, connection: Connection, group: Sequence[Projection], position: int, page: Page, careful: bool
+    ) -> list[Parked]:
+        now, end, parked = self._clock(), page[-1].position, list[Parked]()
         for projection in sorted(group, key=lambda p: p.name):  # one order of locking for all runners
             advance(connection, projection, position, end, now)
-            projection.fold(connection, self._tables[projection.name], page)
+            parked += fold(connection, self._models[projection.name], page, now, careful=careful)
         if self._database.kind == "postgresql":
             connection.execute(text(f"NOTIFY {PROJECTIONS}"))
+        return parked
 
     async def _known(self) -> Mapping[str, int]:
         return await self._database.ask(positions, list(self._projections.values()))

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
         description="Where a process with the role worker answers /metrics and the probes.",
     )
 
+    projection_processes: int = Field(
+        default=1, ge=1, le=64, description="How many processes fold read models at most; others stand by."
+    )
     alert_every: timedelta = Field(default=timedelta(seconds=15), description="How often the rules are looked through.")
     alert_calm: timedelta = Field(default=timedelta(minutes=2), description="How long all is well before it is over.")
     alert_dead_letters: int = Field(default=20, ge=1, le=9000, description="More than these within the window.")

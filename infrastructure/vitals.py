@@ -53,7 +53,9 @@ class SqlVitals:
 
     async def _look(self) -> Signs:
         now = self._clock()
-        models = [ReadModel(p.name, p.lag, p.error is not None) for p in await self._positions()]
+        models = [
+            ReadModel(p.name, p.lag, p.error is not None, p.parked, p.lag_seconds) for p in await self._positions()
+        ]
         return await self._database.ask(_signs, models, now, now - self._window)
 
 

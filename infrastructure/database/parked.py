@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     and_,
     delete,
+    func,
     select,
 )
 
@@ -64,6 +65,12 @@ def park(connection: Connection, found: Collection[Parked]) -> None:
 def unpark(connection: Connection, name: str, version: int, build: str, stream_ids: Iterable[UUID]) -> None:
     wanted = _c.stream_id.in_(list(stream_ids))
     connection.execute(delete(PARKED).where(_of(name, version, build), wanted))
+
+
+def counts(connection: Connection) -> dict[tuple[str, int], int]:
+    """How many streams each live read model has parked, by name and version."""
+    query = select(_c.name, _c.version, func.count()).where(_c.build == "").group_by(_c.name, _c.version)
+    return {(name, version): count for name, version, count in connection.execute(query)}
 
 
 def everything(connection: Connection) -> list[Parked]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from infrastructure.database.parked import PARKED, counts
 from projections.columns import Instant
 from projections.projection import Projection
 
@@ -29,7 +30,7 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProjectionPosition:
-    """Where a read model stands, and how many positions it is behind the ledger."""
+    """Where a read model stands, how many positions it is behind the ledger, and why if it is held."""
 
     name: str
     version: int
@@ -37,13 +38,15 @@ class ProjectionPosition:
     lag: int
     error: str | None
     updated_at: datetime | None
+    parked: int = 0  # streams
+    lag_seconds: float = 0.0  # how old the first event is that is not folded
 
 
 def create(connection: Connection, projections: Sequence[Projection]) -> None:
     """Create what is missing: live tables, and positions at 0. Safe for many processes at once."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_CREATING})"))
-    for metadata in (POSITIONS.metadata, *(p.tables("")[0].metadata for p in projections)):
+    for metadata in (POSITIONS.metadata, PARKED.metadata, *(p.tables("")[0].metadata for p in projections)):
         metadata.create_all(connection)
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for p in projections:
@@ -64,8 +67,12 @@ def standings(connection: Connection, projections: Sequence[Projection], head: i
     """All there is to tell about each of these, for operators."""
     known = {(row.name, row.version): row for row in connection.execute(select(POSITIONS))}
     rows = [known[p.name, p.version] for p in projections if (p.name, p.version) in known]
+    parked = counts(connection)
     return [
-        ProjectionPosition(r.name, r.version, r.position, max(0, head - r.position), r.error, r.updated_at)
+        ProjectionPosition(
+            *(r.name, r.version, r.position, max(0, head - r.position), r.error, r.updated_at),
+            parked=parked.get((r.name, r.version), 0),
+        )
         for r in rows
     ]
 

@@ -14,6 +14,7 @@ from infrastructure.web import (
     hooks,
     listing,
     metrics,
+    projections,
     providers,
     sending,
     suppression_files,
@@ -34,6 +35,7 @@ from infrastructure.web.views import (
     Health,
     History,
     Imported,
+    ProjectionList,
     ProviderList,
     Readiness,
     SuppressionDetail,
@@ -146,6 +148,7 @@ ROUTES: tuple[Operation, ...] = (
         errors=(400, 404, 409, 413, 415),
     ),
     Operation("GET", "/providers", providers.show, "List the providers", ProviderList),
+    Operation("GET", "/projections", projections.show, "List the read models", ProjectionList),
     Operation("GET", "/events", feed.page, "Read events", Feed, query=feed.FeedQuery),
     Operation(
         *("GET", "/events/stream", feed.stream, "Follow events", _STREAM),

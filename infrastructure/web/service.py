@@ -12,6 +12,7 @@ from application.send_email import SendEmailHandler
 from application.suppressions import Suppressions
 from domain.provider_state import ProviderState
 from infrastructure.database.engines import Database
+from infrastructure.database.positions import ProjectionPosition
 from infrastructure.metrics import Metrics
 
 Checks = Mapping[str, str | None]  # by name; None means fine, else what is wrong
@@ -20,6 +21,11 @@ Checks = Mapping[str, str | None]  # by name; None means fine, else what is wron
 async def no_gauges() -> bytes:
     """Nothing, in Prometheus's text format."""
     return b""
+
+
+async def no_positions() -> Sequence[ProjectionPosition]:
+    """Nothing is folded."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +49,5 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     gauges: Callable[[], Awaitable[bytes]] = no_gauges  # how the service is doing, in Prometheus's text format
     provider_states: Callable[[], Sequence[ProviderState]] = tuple  # of all that are configured
+    positions: Callable[[], Awaitable[Sequence[ProjectionPosition]]] = no_positions  # of all read models
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # set before the server stops, to end the streams

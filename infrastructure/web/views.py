@@ -277,6 +277,27 @@ class ProviderList(View):
     data: list[ProviderView]
 
 
+class ProjectionView(View):
+    """How far one read model follows the log."""
+
+    name: str
+    version: int
+    position: Annotated[int, Field(description="All events up to here are folded.")]
+    lag: Annotated[int, Field(description="How many positions it is behind.")]
+    lag_seconds: Annotated[float, Field(description="How old the first event is that is not folded.")]
+    parked: Annotated[int, Field(description="Streams that it could not follow.")]
+    error: Annotated[str | None, Field(description="What holds it, if it cannot go on.")]
+    updated_at: datetime | None
+
+
+class ProjectionList(View):
+    """Every read model."""
+
+    object: Literal["list"] = "list"
+    has_more: Literal[False] = False
+    data: list[ProjectionView]
+
+
 class FieldProblem(View):
     """One thing that is wrong, and where."""
 
