@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -189,11 +190,7 @@ class ProjectionRunner:
             await self._database.tell(record_error, projection, what)
 
     async def _commit(self, group: Sequence[Projection], position: int, page: Page, *, careful: bool = False) -> None:
-        for parked in await self._database.tell(self._fold, group, position, page, careful):
-            _log.error(
-                "The read model %s parked the stream %s at position %d: %s (`postledger projections parked`)",
-                *(parked.name, parked.stream_id, parked.position, parked.error),
-            )
+        _tell(await self._database.tell(self._fold, group, position, page, careful))
         for projection in group:
             self._trouble.pop(projection.name, None)
             self._remembered[projection.name] = page[-1].position
@@ -212,6 +209,16 @@ class ProjectionRunner:
 
     async def _known(self) -> Mapping[str, int]:
         return await self._database.ask(positions, list(self._projections.values()))
+
+
+def _tell(parked: Sequence[Parked]) -> None:
+    """One line for each stream, whichever read models it concerns."""
+    streams: defaultdict[tuple[UUID, int, str], list[str]] = defaultdict(list)
+    for each in parked:
+        streams[each.stream_id, each.position, each.error].append(each.name)
+    for (stream_id, position, error), names in streams.items():
+        line = "The stream %s is parked from position %d on by %s: %s (`postledger projections parked`)"
+        _log.error(line, stream_id, position, ", ".join(names), error)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

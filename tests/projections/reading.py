@@ -10,7 +10,17 @@ from sqlalchemy import Connection, select
 from application.ports import Recorded
 from domain.events import Event
 from infrastructure.database.engines import Database
-from projections import activity, dead_letters, dispatch_queue, emails, providers, recipients, suppressions, unconfirmed
+from projections import (
+    activity,
+    audit,
+    dead_letters,
+    dispatch_queue,
+    emails,
+    providers,
+    recipients,
+    suppressions,
+    unconfirmed,
+)
 from projections.projection import Projection
 
 ALL: tuple[Projection, ...] = (
@@ -22,6 +32,7 @@ ALL: tuple[Projection, ...] = (
     dead_letters.PROJECTION,
     unconfirmed.PROJECTION,
     providers.PROJECTION,
+    audit.PROJECTION,
 )
 Rows = list[tuple[Any, ...]]
 

@@ -108,10 +108,13 @@ def test_runners_that_race_never_fold_an_event_twice(database_url: str) -> None:
     on(database_url, scenario)
 
 
-def test_another_takes_over_when_the_leader_dies(postgres_url: str) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_another_takes_over_from_one_that_dies(postgres_url: str, processes: int) -> None:
     async def scenario(database: Database, wakeups: Wakeups) -> None:
         ledger, truth = MemoryLedger(), expected(database)
-        runners = [ProjectionRunner(ledger, database, ALL, wakeups, clock, page=20) for _ in range(2)]
+        runners = [
+            ProjectionRunner(ledger, database, ALL, wakeups, clock, page=20, processes=processes) for _ in range(2)
+        ]
         await runners[0].prepare()
         first, second = (Running(runner) for runner in runners)
         half = len(LOG) // 2
