@@ -44,6 +44,8 @@ from domain.provider import Rest
 from infrastructure.alerts.email import EmailAlerts
 from infrastructure.alerts.log import LogAlerts
 from infrastructure.alerts.webhook import WebhookAlerts
+from infrastructure.audit.keeper import ChainKeeper
+from infrastructure.audit.signing import Signer, read_private
 from infrastructure.blobs.filesystem import FilesystemBlobs
 from infrastructure.database.engines import Database
 from infrastructure.database.leadership import Leadership
@@ -73,6 +75,7 @@ from infrastructure.web.service import Service
 from infrastructure.workers import Loop, fetching, learning, watching
 from projections import (
     activity,
+    audit,
     dead_letters,
     dispatch_queue,
     emails,
@@ -94,11 +97,13 @@ PROJECTIONS: Sequence[Projection] = (
     dead_letters.PROJECTION,
     unconfirmed.PROJECTION,
     provider_rows.PROJECTION,
+    audit.PROJECTION,
 )
 
 _FEEDING = 0x706C_7366  # "plsf": who feeds the suppression list
 _WATCHING = 0x706C_616C  # "plal": who watches how the service is doing
 _CHECKING = 0x706C_6863  # "plhc": who checks the providers
+_CHAINING = 0x706C_6175  # "plau": who chains the log
 _READY_WITHIN = 2.0  # seconds; whoever asks whether we are ready wants to know now
 
 _T = TypeVar("_T")
@@ -128,6 +133,8 @@ class System:
     limits: SqlLimits
     states: ProviderWatch
     streams: Providers
+    chain: ChainKeeper
+    signer: Signer | None  # None: what is made is not signed
 
     async def prepare(self) -> None:
         """Create what tables are missing; any number of processes may at once. Raises StoreUnavailable."""
@@ -136,6 +143,7 @@ class System:
         await self.limits.prepare()
         await self.feeding.prepare()
         await self.incidents.prepare()
+        await self.chain.prepare()
 
     async def close(self) -> None:
         await self.wakeups.stop()
@@ -212,12 +220,17 @@ def bootstrap(settings: Settings) -> System:
     checks = Leadership(database, _CHECKING, lease=2 * settings.health_interval.total_seconds())
     loops: list[Loop] = [translate.run, feeding.run, states.run, watching(watch, lead), watching(health, checks)]
     loops.append(learning(_limit_sources(settings, providers), quotas.learn))
+    signer = _signer(settings)
+    chain = ChainKeeper(ledger, database, now, signer, settings.audit_every)
+    loops.append(watching(chain, Leadership(database, _CHAINING)))
     loops += _fetching(settings, sources, inbox, metrics)
     return System(
         *(settings, ledger, database, wakeups, blobs, providers, runner, dispatchers, service),
         *(inbox, translate, suppression_list, feeding, loops, incidents, alerts, outbound, limits),
         states=states,
         streams=streams,
+        chain=chain,
+        signer=signer,
     )
 
 
@@ -280,6 +293,12 @@ def _quotas(settings: Settings, providers: Mapping[str, EmailProvider]) -> Quota
 def _links(settings: Settings) -> AttachmentLinks | None:
     url = settings.public_url
     return AttachmentLinks(url, settings.link_keys(), settings.link_ttl) if url else None
+
+
+def _signer(settings: Settings) -> Signer | None:
+    name = "AUDIT_KEY" if settings.audit_key else "AUDIT_KEY_FILE"
+    key = settings.audit_key_text()
+    return _checked(name, lambda: read_private(key)) if key is not None else None
 
 
 def _routes(settings: Settings, providers: Mapping[str, EmailProvider], templates: MessageTemplates) -> list[Route]:

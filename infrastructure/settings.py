@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     link_ttl: timedelta = Field(
         default=timedelta(days=30), le=timedelta(days=3650), description="How long a link to an attachment is good."
     )
+    audit_key: SecretStr | None = Field(
+        default=None, description="Signs checkpoints and exports: an Ed25519 private key, PEM or base64."
+    )
+    audit_key_file: Path | None = Field(default=None, description="Or the file it is in.")
+    audit_every: timedelta = Field(default=timedelta(hours=1), description="How often a checkpoint is made.")
     template_dir: Path | None = Field(default=None, description="Where the templates of routes' concessions are.")
     providers: Annotated[dict[str, SecretStr], NoDecode] = {"sandbox": SecretStr("sandbox://default?dir=var/sandbox")}
 
@@ -177,7 +182,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("lease", "poll", "drain", "inbox_keep", "give_up_after", "settle_after", "first_retry", "longest_retry"),
-        *("breaker_window", "breaker_open", "breaker_longest", "health_interval", "link_ttl"),
+        *("breaker_window", "breaker_open", "breaker_longest", "health_interval", "link_ttl", "audit_every"),
         *("alert_every", "alert_calm", "alert_dead_letters_window", "alert_queue_age", "alert_in_doubt_age"),
     )
     @classmethod
@@ -247,6 +252,16 @@ class Settings(BaseSettings):
         if min(map(len, keys)) < _SHORTEST_KEY:
             raise SettingsError(f"{PREFIX}LINK_KEY_FILE: there is no key of {_SHORTEST_KEY} characters in the file")
         return keys
+
+    def audit_key_text(self) -> str | None:
+        """The private key that checkpoints are signed with, if there is one."""
+        if self.audit_key or self.audit_key_file is None:
+            return self.audit_key.get_secret_value() if self.audit_key else None
+        try:
+            return self.audit_key_file.read_text()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is no text"
+            raise SettingsError(f"{PREFIX}AUDIT_KEY_FILE: {self.audit_key_file}: {reason}") from None
 
     @classmethod
     def settings_customise_sources(
