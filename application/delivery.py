@@ -31,12 +31,13 @@ from application.surprises import log_surprise
 from domain.answer import Answer
 from domain.delivery import ErrorClass
 from domain.email import Email, Step
-from domain.events import EmailDeliveryDeferred, EmailDeliveryStarted, Stamp
+from domain.events import EmailDeliveryDeferred, EmailDeliveryStarted, EmailFeedbackUnattributed, RecipientEvent, Stamp
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 5.0  # seconds between two tries to record what happened
 
 
+_HEARD = (RecipientEvent, EmailFeedbackUnattributed)  # what providers reported
 _PATIENCE = timedelta(seconds=5)  # how long to wait for a provider's room rather than go to the next one
 _WORTH_RECORDING = timedelta(seconds=10)  # a wait of the email's own that a person would notice
 _T = TypeVar("_T")
@@ -317,9 +318,14 @@ class Delivery:
             now=now,
             actor="worker",
             correlation_id=email.queued.correlation_id,
-            causation_id=causation_id or email.queued.event_id,
+            causation_id=causation_id or _led(email),
             traceparent=email.queued.traceparent,
         )
+
+
+def _led(email: Email) -> UUID:
+    """The event that has it dealt with now: accepted, put off, sent again … What recipients do has none."""
+    return next(event.event_id for event in reversed(email.history) if not isinstance(event, _HEARD))
 
 
 def _is_told(email: Email, rule: str | None) -> bool:

@@ -8,9 +8,11 @@ The chain begins with the log's id: 32 random bytes. So it does not depend on ho
 
 from collections.abc import Iterable
 from hashlib import sha256
+from struct import Struct
 from typing import NamedTuple
 
 _LEAF = b"postledger event 1\n"
+_length = Struct(">I").pack
 HASH = 32  # bytes
 ENTRY = 8 + HASH  # bytes: position, leaf
 
@@ -43,7 +45,10 @@ class Entry(NamedTuple):
 
 
 def leaf(stored: Stored) -> bytes:
-    return sha256(_LEAF + b"".join(b"%b%b" % (len(f).to_bytes(4, "big"), f) for f in stored.fields)).digest()
+    parts = [_LEAF]
+    for part in stored.fields:
+        parts += (_length(len(part)), part)
+    return sha256(b"".join(parts)).digest()
 
 
 def link(chain: bytes, leaf: bytes) -> bytes:

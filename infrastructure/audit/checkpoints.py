@@ -103,9 +103,11 @@ def page(connection: Connection, limit: int, before: int | None = None) -> list[
     return [_kept(row) for row in connection.execute(query.where(_c.number < before) if before is not None else query)]
 
 
-def between(connection: Connection, after: int, up_to: int | None) -> list[Kept]:
-    """Those at positions after one up to another, in this order."""
-    query = select(AUDIT_CHECKPOINTS).where(_c.position > after).order_by(_c.position, _c.number)
+def between(connection: Connection, after: int | None, up_to: int | None) -> list[Kept]:
+    """Those at positions after one up to another, in this order; None: from the beginning, to the end."""
+    query = select(AUDIT_CHECKPOINTS).order_by(_c.position, _c.number)
+    if after is not None:
+        query = query.where(_c.position > after)
     return [_kept(row) for row in connection.execute(query.where(_c.position <= up_to) if up_to is not None else query)]
 
 

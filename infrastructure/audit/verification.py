@@ -88,7 +88,7 @@ class Verification:
             return self._verdict
         self._verdict.log_id = log_id.hex()
         total = (await self._database.ask(blocks.newest)).total
-        await self._agree(log.EVERYTHING, 0, {0: (log_id, 0)})
+        await self._agree(None, 0, {0: (log_id, 0)})
         reached = await self._through(Block(0, 0, 0, 0, 0, b"", log_id), report, total)
         for document in await self._documents(reached.last, None):
             said = f"The checkpoint of {document['time']} is of position {document['position']}"
@@ -157,7 +157,7 @@ class Verification:
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
-    async def _agree(self, after: int, up_to: int, reached: Mapping[int, tuple[bytes, int]]) -> None:
+    async def _agree(self, after: int | None, up_to: int, reached: Mapping[int, tuple[bytes, int]]) -> None:
         """Compare the checkpoints of a stretch with the chain."""
         for document in await self._documents(after, up_to):
             chain, count = reached.get(document["position"], (b"", -1))
@@ -172,11 +172,11 @@ class Verification:
                 continue
             self._find("checkpoint", document["position"], f"The checkpoint of {document['time']} {said}.")
 
-    async def _documents(self, after: int, up_to: int | None) -> list[Mapping[str, Any]]:
+    async def _documents(self, after: int | None, up_to: int | None) -> list[Mapping[str, Any]]:
         """Stored and given checkpoints at these positions; stored ones whose signature is wrong are found out."""
         kept = await self._database.ask(checkpoints.between, after, up_to)
         documents = [document for each in kept if (document := self._genuine(each))]
-        given = [d for d in self._against if d["position"] > after and (up_to is None or d["position"] <= up_to)]
+        given = [d for d in self._against if _is_between(after, d["position"], up_to)]
         return sorted([*documents, *given], key=lambda document: int(document["position"]))
 
     def _genuine(self, kept: Kept) -> Mapping[str, Any] | None:
@@ -211,6 +211,10 @@ class Verification:
             self._verdict.findings.append(Finding(kind, position, what))
         else:
             self._verdict.more += 1
+
+
+def _is_between(after: int | None, position: int, up_to: int | None) -> bool:
+    return (after is None or position > after) and (up_to is None or position <= up_to)
 
 
 def _stretches(found: Iterable[Block]) -> Iterator[list[Block]]:

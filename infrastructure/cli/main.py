@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from infrastructure.cli.alerts import alerts_group
+from infrastructure.cli.audit import audit_group
 from infrastructure.cli.config import config_command
 from infrastructure.cli.dead_letters import dead_letters_group
 from infrastructure.cli.demo import demo_command
@@ -36,6 +37,7 @@ COMMANDS: tuple[click.Command, ...] = (
     inbox_group,
     alerts_group,
     projections_group,
+    audit_group,
     doctor_command,
     config_command,
     demo_command,

@@ -5,6 +5,7 @@ from application.suppressions import Suppress
 from infrastructure.web import (
     activity,
     attachments,
+    audit,
     changing,
     dead_letters,
     documentation,
@@ -22,6 +23,7 @@ from infrastructure.web import (
     unconfirmed,
 )
 from infrastructure.web.as_of import AsOf
+from infrastructure.web.audit_views import AuditList, CheckpointList
 from infrastructure.web.operation import Operation
 from infrastructure.web.support_views import DeadLetterList, DoubtList, RetriedView
 from infrastructure.web.views import (
@@ -154,6 +156,15 @@ ROUTES: tuple[Operation, ...] = (
         *("GET", "/events/stream", feed.stream, "Follow events", _STREAM),
         query=feed.Followed,
         takes=("Last-Event-ID",),
+    ),
+    Operation(
+        *("GET", "/audit/events", audit.events, "Find out who did what, and why", AuditList),
+        query=audit.AuditQuery,
+        takes=(_WAIT,),
+    ),
+    Operation(
+        *("GET", "/audit/checkpoints", audit.checkpoint_page, "List checkpoints of the log", CheckpointList),
+        query=audit.CheckpointQuery,
     ),
     Operation(
         *("POST", "/hooks/{provider}", hooks.receive, "Tell what became of a message", _JSON),
