@@ -1,0 +1,1 @@
+"""Whether read models say what the log says, and mending those that do not."""
