@@ -82,6 +82,7 @@ from projections import (
     provider_messages,
     recipients,
     suppressions,
+    statistics,
     unconfirmed,
 )
 from projections import providers as provider_rows
@@ -99,6 +100,7 @@ PROJECTIONS: Sequence[Projection] = (
     provider_rows.PROJECTION,
     audit.PROJECTION,
 )
+    statistics.PROJECTION,
 
 _FEEDING = 0x706C_7366  # "plsf": who feeds the suppression list
 _WATCHING = 0x706C_616C  # "plal": who watches how the service is doing

@@ -18,6 +18,7 @@ from projections import (
     emails,
     providers,
     recipients,
+    statistics,
     suppressions,
     unconfirmed,
 )
@@ -33,6 +34,7 @@ ALL: tuple[Projection, ...] = (
     unconfirmed.PROJECTION,
     providers.PROJECTION,
     audit.PROJECTION,
+    statistics.PROJECTION,
 )
 Rows = list[tuple[Any, ...]]
 
@@ -64,5 +66,5 @@ def rows(connection: Connection, projections: Sequence[Projection] = ALL) -> dic
     """Everything that stands in the tables, in an order of its own; counters at zero stand for nothing."""
     tables = [table for projection in projections for table in projection.tables("")]
     found = {table.name: [tuple(row) for row in connection.execute(select(table))] for table in tables}
-    found[emails.COUNTS.name] = [row for row in found.get(emails.COUNTS.name, []) if row[-1]]
-    return {name: sorted(some, key=repr) for name, some in found.items()}
+    sums = {table.name for table in tables if table.info.get("sums")}
+    return {name: sorted((row for row in some if row[-1] or name not in sums), key=repr) for name, some in found.items()}
