@@ -81,8 +81,8 @@ from projections import (
     emails,
     provider_messages,
     recipients,
-    suppressions,
     statistics,
+    suppressions,
     unconfirmed,
 )
 from projections import providers as provider_rows
@@ -99,8 +99,8 @@ PROJECTIONS: Sequence[Projection] = (
     unconfirmed.PROJECTION,
     provider_rows.PROJECTION,
     audit.PROJECTION,
-)
     statistics.PROJECTION,
+)
 
 _FEEDING = 0x706C_7366  # "plsf": who feeds the suppression list
 _WATCHING = 0x706C_616C  # "plal": who watches how the service is doing
