@@ -1,6 +1,6 @@
 """Folds a page of events into the tables of a read model, around whatever streams it cannot fold."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -42,16 +42,22 @@ def fold(connection: Connection, model: ReadModel, page: Page, now: datetime, *,
     finds the streams to blame. Raises FoldFails when they are too many.
     """
     known = streams(connection, model.projection.name, model.projection.version, model.build)
-    new = _unreadable(page, known, now, model)
-    aside = known | {parked.stream_id for parked in new}
-    events = [each for each in page if isinstance(each, Recorded) and each.event.originator_id not in aside]
+    new = {parked.stream_id: parked for parked in _unreadable(page, known, now, model)}
+    events = [each for each in page if isinstance(each, Recorded) and _comes_before(each, known, new)]
     if careful:
         failures = _around(connection, model, events)
-        new += [_parked(model, event, error, now) for event, error in failures]
+        new |= {event.event.originator_id: _parked(model, event, error, now) for event, error in failures}
     elif events:
         model.projection.fold(connection, model.tables, events)
-    park(connection, new)
-    return new
+    found = list(new.values())
+    park(connection, found)
+    return found
+
+
+def _comes_before(each: Recorded, known: Collection[UUID], new: Mapping[UUID, Parked]) -> bool:
+    """Whether it is to be folded: before whatever parks its stream."""
+    id = each.event.originator_id
+    return id not in known and (id not in new or each.position < new[id].position)
 
 
 def _unreadable(page: Page, known: Collection[UUID], now: datetime, model: ReadModel) -> list[Parked]:
