@@ -5,7 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, Update, and_, delete, exists, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    Update,
+    UpdateBase,
+    and_,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from application.errors import StoreUnavailable
 from application.ports import Log
@@ -184,14 +198,18 @@ def _replace(connection: Connection, is_: Table, should_be: Table, places: Seque
     column, names = str(stream_column(is_)), is_.columns.keys()
     mine, wanted = is_.c[column].in_(places), should_be.c[column].in_(places)
     if not is_.primary_key.columns:
-        gone = connection.execute(delete(is_).where(mine)).rowcount
-        new = connection.execute(insert(is_).from_select(names, select(should_be).where(wanted))).rowcount
-        return max(gone, new)
+        new = insert(is_).from_select(names, select(should_be).where(wanted))
+        return max(_run(connection, delete(is_).where(mine)), _run(connection, new))
     same = and_(*(is_.c[c.name] == should_be.c[c.name] for c in is_.primary_key))
-    gone = connection.execute(delete(is_).where(mine, ~exists(select(1).select_from(should_be).where(same)))).rowcount
-    changed = connection.execute(_change(is_, should_be, and_(same, wanted))).rowcount
+    wrong = delete(is_).where(mine, ~exists(select(1).select_from(should_be).where(same)))
     lacking = select(should_be).where(wanted, ~exists(select(1).select_from(is_).where(same)))
-    return gone + changed + connection.execute(insert(is_).from_select(names, lacking)).rowcount
+    changes = (wrong, _change(is_, should_be, and_(same, wanted)), insert(is_).from_select(names, lacking))
+    return sum(_run(connection, change) for change in changes)
+
+
+def _run(connection: Connection, change: UpdateBase) -> int:
+    """How many rows it was about."""
+    return connection.execute(change, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def _change(is_: Table, should_be: Table, condition: ColumnElement[bool]) -> Update:
