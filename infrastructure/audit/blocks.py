@@ -94,4 +94,5 @@ def append(connection: Connection, block: Block, now: datetime) -> bool:
     names = ("number", "first", "last", "count", "total", "entries", "chain")
     values = (block.number, block.first, block.last, block.count, block.total, block.packed, block.chain)
     row = {**dict(zip(names, values, strict=True)), "made_at": now}
-    return connection.execute(insert(AUDIT_BLOCKS).values(row).on_conflict_do_nothing()).rowcount == 1
+    fresh = insert(AUDIT_BLOCKS).values(row).on_conflict_do_nothing().returning(_c.number)
+    return connection.execute(fresh).first() is not None

@@ -118,7 +118,8 @@ def _add(connection: Connection, document: Mapping[str, Any], now: datetime) -> 
         number = int(connection.execute(select(func.coalesce(func.max(_c.number), 0) + 1)).scalar_one())
         kept = Kept(number, document["position"], now, text)
         values = {"number": number, "position": kept.position, "made_at": now, "document": text}
-        if connection.execute(insert(AUDIT_CHECKPOINTS).values(values).on_conflict_do_nothing()).rowcount == 1:
+        fresh = insert(AUDIT_CHECKPOINTS).values(values).on_conflict_do_nothing().returning(_c.number)
+        if connection.execute(fresh).first():
             return kept
 
 

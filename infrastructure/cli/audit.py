@@ -96,7 +96,7 @@ def checkpoints_command(limit: int, after: int | None) -> None:
 @audit_group.command("verify")
 @click.option(
     "--against",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
     help="A checkpoint that was kept elsewhere; may be repeated.",
 )

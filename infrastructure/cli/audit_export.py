@@ -58,7 +58,7 @@ def export_command(format: str, out: Path, file_size: int, **wanted: Any) -> Non
 
 
 @click.command("export-verify")
-@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @audit_keys.PUBLIC_KEYS
 def export_verify_command(directory: Path, public_keys: Sequence[Path]) -> None:
     """Check the files of an export against its manifest, and the manifest against its signature."""

@@ -13,7 +13,7 @@ from infrastructure.cli.failures import USAGE, Failure
 PUBLIC_KEYS = click.option(
     "--public-key",
     "public_keys",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
     help="Holds a public key to check signatures with, beside that of the settings; may be repeated.",
 )
