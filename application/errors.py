@@ -75,6 +75,12 @@ class StoreUnavailable(ApplicationError):
     code = "store_unavailable"
 
 
+class ReadModelBuilding(StoreUnavailable):
+    """What this is answered from is being made from the log. Nothing is lost; try again later."""
+
+    code = "read_model_building"
+
+
 class BlobStoreUnavailable(ApplicationError):
     """The attachment store cannot take this now. Nothing was accepted; try again."""
 

@@ -47,6 +47,7 @@ from infrastructure.alerts.webhook import WebhookAlerts
 from infrastructure.audit.keeper import ChainKeeper
 from infrastructure.audit.signing import Signer, read_private
 from infrastructure.blobs.filesystem import FilesystemBlobs
+from infrastructure.builder import Builder
 from infrastructure.database.engines import Database
 from infrastructure.database.leadership import Leadership
 from infrastructure.database.notifications import Wakeups
@@ -106,6 +107,7 @@ _FEEDING = 0x706C_7366  # "plsf": who feeds the suppression list
 _WATCHING = 0x706C_616C  # "plal": who watches how the service is doing
 _CHECKING = 0x706C_6863  # "plhc": who checks the providers
 _CHAINING = 0x706C_6175  # "plau": who chains the log
+_BUILDING = 0x706C_6275  # "plbu": who sees to the builds of read models
 _READY_WITHIN = 2.0  # seconds; whoever asks whether we are ready wants to know now
 
 _T = TypeVar("_T")
@@ -135,6 +137,7 @@ class System:
     limits: SqlLimits
     states: ProviderWatch
     streams: Providers
+    builder: Builder
     chain: ChainKeeper
     signer: Signer | None  # None: what is made is not signed
 
@@ -225,12 +228,15 @@ def bootstrap(settings: Settings) -> System:
     signer = _signer(settings)
     chain = ChainKeeper(ledger, database, now, signer, settings.audit_every)
     loops.append(watching(chain, Leadership(database, _CHAINING)))
+    builder = Builder(ledger, database, PROJECTIONS, wakeups, now)
+    loops.append(watching(builder, Leadership(database, _BUILDING)))
     loops += _fetching(settings, sources, inbox, metrics)
     return System(
         *(settings, ledger, database, wakeups, blobs, providers, runner, dispatchers, service),
         *(inbox, translate, suppression_list, feeding, loops, incidents, alerts, outbound, limits),
         states=states,
         streams=streams,
+        builder=builder,
         chain=chain,
         signer=signer,
     )

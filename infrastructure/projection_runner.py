@@ -20,13 +20,12 @@ from infrastructure.database.positions import (
     Overtaken,
     ProjectionPosition,
     advance,
-    create,
     positions,
     record_error,
     standings,
 )
+from infrastructure.database.read_models import prepare
 from infrastructure.folding import FoldFails, Page, ReadModel, fold
-from infrastructure.rebuild import Progress, Rebuild
 from infrastructure.trouble import FIRST_WAIT, LONGEST_WAIT, Trouble
 from projections.projection import Projection
 
@@ -69,8 +68,9 @@ class ProjectionRunner:
         self._trouble: dict[str, Trouble] = defaultdict(Trouble)
 
     async def prepare(self) -> None:
-        """Create what is missing: tables, and positions at 0. Any number of processes may do so at once."""
-        await self._database.tell(create, list(self._projections.values()))
+        """Create the tables that are missing. Any number of processes may do so at once."""
+        head = await self._ledger.position()
+        await self._database.tell(prepare, list(self._projections.values()), head, self._clock())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep up until `stop` is set. A store outage is waited out."""
@@ -101,7 +101,7 @@ class ProjectionRunner:
         while True:
             seen = self._wakeups.projections.mark()
             known = await self._known()
-            if all(known[name] >= position for name in wanted):
+            if all(known.get(name, -1) >= position for name in wanted):
                 return True
             left = end - time.monotonic()
             if left <= 0:
@@ -122,11 +122,6 @@ class ProjectionRunner:
                 return max(0.0, (self._clock() - each.event.occurred_at).total_seconds())
         return 0.0
 
-    async def rebuild(self, names: Iterable[str], progress: Progress) -> int:
-        """Build these anew from the whole log and swap them in. Returns their position then. Runners may go on."""
-        chosen = [self._projections[name] for name in names]
-        return await Rebuild(self._ledger, self._database, chosen, self._wakeups, self._clock).run(progress)
-
     # -- one round -----------------------------------------------------------------------------------------------
 
     async def _round(self, stop: asyncio.Event) -> None:
@@ -140,7 +135,7 @@ class ProjectionRunner:
                 await _pause(stop, _GATHER)
         else:
             self._remembered = dict(await self._known())
-            reached = max((self._remembered[name] for name in self._mine), default=0)
+            reached = max((self._remembered.get(name, 0) for name in self._mine), default=0)
             waiting = asyncio.create_task(self._ledger.wait(reached, _IDLE))
             await _first(waiting, asyncio.create_task(stop.wait()))
 

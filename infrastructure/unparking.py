@@ -33,7 +33,7 @@ class Unparking:
     def _retry(
         self, connection: Connection, projection: Projection, parked: Parked, loop: asyncio.AbstractEventLoop
     ) -> Sequence[Parked]:
-        position = hold(connection, projection)
+        position = hold(connection, projection) or 0
         history = asyncio.run_coroutine_threadsafe(self._ledger.load(parked.stream_id), loop).result()
         missed: list[Recorded] = [each for each in history if parked.position <= each.position <= position]
         unpark(connection, projection.name, projection.version, "", [parked.stream_id])

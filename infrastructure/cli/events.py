@@ -13,8 +13,8 @@ from domain.catalogue import EVENTS
 from domain.errors import UnreadableEvent
 from infrastructure.bootstrap import System, now
 from infrastructure.cli import display, options
+from infrastructure.cli.builds import rebuild_command
 from infrastructure.cli.failures import FAILED, USAGE, Failure
-from infrastructure.cli.projections import rebuild_command
 from infrastructure.cli.running import progress, with_system
 from infrastructure.outbound import Outbound, OutboundTrouble, Refused, check_url
 from infrastructure.replay import Broken, FileOutlet, Outlet, Range, UrlOutlet, around, replay, replay_key

@@ -7,20 +7,23 @@ from uuid import UUID
 
 import click
 
-from infrastructure.bootstrap import PROJECTIONS, System, now, tune_garbage_collection
-from infrastructure.cli import display
-from infrastructure.cli.failures import FAILED, NOT_FOUND, Failure
+from infrastructure.bootstrap import PROJECTIONS, System, now
+from infrastructure.cli import builds, display, verify
+from infrastructure.cli.choosing import choose
+from infrastructure.cli.failures import FAILED
 from infrastructure.cli.running import progress, with_system
 from infrastructure.database import parked
 from infrastructure.database.parked import Parked
-from infrastructure.rebuild import Rebuild
 from infrastructure.unparking import Unparking
-from projections.projection import Projection
 
 
 @click.group("projections")
 def projections_group() -> None:
     """The read models: what is shown of the log."""
+
+
+for _command in (*builds.COMMANDS, *verify.COMMANDS):
+    projections_group.add_command(_command)
 
 
 @projections_group.command("list")
@@ -35,26 +38,6 @@ def list_command() -> None:
     display.console().print(display.table(columns, cells))
     if any(row["parked"] for row in rows):
         click.echo("`postledger projections parked` shows the parked streams, `retry` follows them again.")
-
-
-@projections_group.command("rebuild")
-@click.argument("names", nargs=-1, metavar="[NAME]…")
-def rebuild_command(names: Sequence[str]) -> None:
-    """Make read models (all, if none is named) anew from the log, and swap them in. The service may run meanwhile."""
-    chosen = _choose(names)
-    tune_garbage_collection()
-
-    async def work(system: System) -> int:
-        await system.runner.prepare()
-        rebuild = Rebuild(system.ledger, system.database, chosen, system.wakeups, now)
-        with progress("Folding", "events/s") as report:
-            return await rebuild.run(report)
-
-    position = with_system(work)
-    if display.for_people():
-        click.echo(f"Rebuilt {', '.join(p.name for p in chosen)} up to position {position}.")
-    else:
-        display.document({"rebuilt": [p.name for p in chosen], "position": position})
 
 
 @projections_group.command("parked")
@@ -78,7 +61,7 @@ def retry_command(names: Sequence[str], streams: Sequence[UUID]) -> None:
 
     Exits with 1 when some of them stay parked.
     """
-    chosen = {projection.name: projection for projection in _choose(names)}
+    chosen = {projection.name: projection for projection in choose(names)}
 
     async def work(system: System) -> list[tuple[Parked, str | None]]:
         held = [p for p in await _parked(system) if p.name in chosen and (not streams or p.stream_id in streams)]
@@ -122,10 +105,3 @@ def _cell(value: Any) -> str:
 async def _positions(system: System) -> list[dict[str, Any]]:
     await system.runner.prepare()
     return [asdict(position) for position in await system.runner.positions()]
-
-
-def _choose(names: Sequence[str]) -> list[Projection]:
-    known = {projection.name: projection for projection in PROJECTIONS}
-    if unknown := [name for name in names if name not in known]:
-        raise Failure(f"There is no read model {', '.join(unknown)}.", f"There are: {', '.join(known)}.", NOT_FOUND)
-    return [known[name] for name in dict.fromkeys(names)] or list(PROJECTIONS)

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from application.errors import StoreUnavailable
+from application.errors import ReadModelBuilding, StoreUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +67,32 @@ class Database:
         with self.turn, outages(), self._writer.begin() as connection:
             yield connection
 
+    @contextmanager
+    def borrow(self) -> Iterator[Connection]:
+        """A connection for several transactions, which ends with the block, and its temporary tables with it.
+
+        On SQLite these go to files, and not into memory.
+        """
+        with outages(), self._reader.connect() as connection:
+            try:
+                if self.kind == "sqlite":
+                    raw: Any = connection.connection.driver_connection
+                    raw.execute("PRAGMA temp_store = FILE")
+                yield connection
+            finally:
+                connection.invalidate()
+
+    @contextmanager
+    def writing(self, connection: Connection) -> Iterator[None]:
+        """A write transaction on a connection that was borrowed. It commits at the end of the block."""
+        begins = connection.get_execution_options()[_BEGIN]
+        with self.turn, outages():
+            try:
+                with connection.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}).begin():
+                    yield
+            finally:
+                connection.execution_options(**{_BEGIN: begins})
+
     async def ask(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `query(connection, …)` in a thread, in a read transaction."""
         return await self._in_thread(self.read, query, *args, **kwargs)
@@ -106,9 +132,18 @@ def outages() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
+        if _is_missing_table(error):
+            raise ReadModelBuilding from error  # all other tables are created before anything is asked
         if is_outage(error):
             raise StoreUnavailable from error
         raise
+
+
+def _is_missing_table(error: Exception) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.OperationalError):
+        return str(cause).startswith("no such table")
+    return isinstance(cause, psycopg.errors.UndefinedTable)
 
 
 def is_outage(error: Exception) -> bool:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    update,
 )
 
 from projections import rows
@@ -65,6 +66,16 @@ def park(connection: Connection, found: Collection[Parked]) -> None:
 def unpark(connection: Connection, name: str, version: int, build: str, stream_ids: Iterable[UUID]) -> None:
     wanted = _c.stream_id.in_(list(stream_ids))
     connection.execute(delete(PARKED).where(_of(name, version, build), wanted))
+
+
+def clear(connection: Connection, name: str, version: int, build: str) -> None:
+    """Forget what some tables have parked."""
+    connection.execute(delete(PARKED).where(_of(name, version, build)))
+
+
+def move(connection: Connection, name: str, version: int, old: str, new: str) -> None:
+    """Some tables got another name."""
+    connection.execute(update(PARKED).where(_of(name, version, old)).values(build=new))
 
 
 def counts(connection: Connection) -> dict[tuple[str, int], int]:

@@ -4,10 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    and_,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 
-from infrastructure.database.parked import PARKED, counts
+from infrastructure.database.parked import counts
 from projections.columns import Instant
 from projections.projection import Projection
 
@@ -42,22 +56,24 @@ class ProjectionPosition:
     lag_seconds: float = 0.0  # how old the first event is that is not folded
 
 
-def create(connection: Connection, projections: Sequence[Projection]) -> None:
-    """Create what is missing: live tables, and positions at 0. Safe for many processes at once."""
+def lock_creation(connection: Connection) -> None:
+    """One process at a time creates tables, until the end of its transaction."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_CREATING})"))
-    for metadata in (POSITIONS.metadata, PARKED.metadata, *(p.tables("")[0].metadata for p in projections)):
-        metadata.create_all(connection)
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    for p in projections:
-        begin = insert(POSITIONS).values(name=p.name, version=p.version, position=0)
-        connection.execute(begin.on_conflict_do_nothing())
+
+
+def versions(connection: Connection) -> dict[str, set[int]]:
+    """The versions of each read model that are, or once were, live."""
+    found: dict[str, set[int]] = {}
+    for name, version in connection.execute(select(_c.name, _c.version)):
+        found.setdefault(name, set()).add(version)
+    return found
 
 
 def positions(connection: Connection, projections: Sequence[Projection]) -> dict[str, int]:
-    """The position of each of these by name; 0 for one that has not begun."""
+    """The position of each of these that is live, by name."""
     known = {(name, version): position for name, version, position in connection.execute(_ALL)}
-    return {p.name: known.get((p.name, p.version), 0) for p in projections}
+    return {p.name: known[p.name, p.version] for p in projections if (p.name, p.version) in known}
 
 
 _ALL = select(_c.name, _c.version, _c.position)
@@ -79,18 +95,32 @@ def standings(connection: Connection, projections: Sequence[Projection], head: i
 
 def advance(connection: Connection, projection: Projection, old: int, new: int, now: datetime) -> None:
     """Move from `old` to `new` in this transaction, or raise Overtaken. Locks out other runners until its end."""
-    fence = (_c.name == projection.name) & (_c.version == projection.version) & (_c.position == old)
+    fence = _of(projection) & (_c.position == old)
     moved = connection.execute(update(POSITIONS).where(fence).values(position=new, updated_at=now, error=None))
     if moved.rowcount != 1:
         raise Overtaken(projection.name)
 
 
-def hold(connection: Connection, projection: Projection) -> int:
-    """Lock this read model against all runners until the end of the transaction, and return its position."""
-    row = (_c.name == projection.name) & (_c.version == projection.version)
-    return int(connection.execute(select(_c.position).where(row).with_for_update()).scalar_one())
+def hold(connection: Connection, projection: Projection) -> int | None:
+    """Lock this read model against all runners until the end of the transaction. Its position; None: it is not live."""
+    return connection.execute(select(_c.position).where(_of(projection)).with_for_update()).scalar_one_or_none()
+
+
+def place(connection: Connection, projection: Projection, position: int, now: datetime) -> None:
+    """Say where it stands, whoever thinks otherwise. Whoever does this has to `hold` it, if it is live."""
+    values = {"position": position, "updated_at": now, "error": None}
+    if connection.execute(update(POSITIONS).where(_of(projection)).values(values)).rowcount == 0:
+        connection.execute(insert(POSITIONS).values(name=projection.name, version=projection.version, **values))
+
+
+def retire(connection: Connection, name: str, version: int) -> None:
+    """Forget a version whose tables are gone."""
+    connection.execute(delete(POSITIONS).where(_c.name == name, _c.version == version))
+
+
+def _of(projection: Projection) -> ColumnElement[bool]:
+    return and_(_c.name == projection.name, _c.version == projection.version)
 
 
 def record_error(connection: Connection, projection: Projection, error: str) -> None:
-    row = (_c.name == projection.name) & (_c.version == projection.version)
-    connection.execute(update(POSITIONS).where(row).values(error=error))
+    connection.execute(update(POSITIONS).where(_of(projection)).values(error=error))

@@ -57,6 +57,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     application.StoreUnavailable: Problem(
         503, "store_unavailable", "The event store is away", "service_unavailable", retry_after=5
     ),
+    application.ReadModelBuilding: Problem(
+        503, "read_model_building", "The read model is being built", "service_unavailable", retry_after=10
+    ),
     application.BlobStoreUnavailable: Problem(
         503, "blob_store_unavailable", "The attachment store is away", "service_unavailable", retry_after=5
     ),

@@ -1,0 +1,33 @@
+"""The tables of the read models: which are live at once, and which have to be built first."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from infrastructure.database import builds, positions
+from infrastructure.database.parked import PARKED
+from projections.projection import Projection
+
+_SHORT = 10_000  # events that a new read model folds while everybody waits, instead of being built
+
+
+def prepare(connection: Connection, projections: Sequence[Projection], head: int, now: datetime) -> None:
+    """Create what is missing. Safe for many processes at once, of several versions of the code.
+
+    A read model that never was here is live from the beginning of a short log (`head` is its end); on a long one, and
+    whenever an older version of it is or was live, a build begins that the workers see to.
+    """
+    positions.lock_creation(connection)
+    for metadata in (positions.POSITIONS.metadata, PARKED.metadata):
+        metadata.create_all(connection)
+    builds.create(connection)
+    known = positions.versions(connection)
+    for projection in projections:
+        versions = known.get(projection.name, set())
+        if projection.version not in versions and (head > _SHORT or any(v < projection.version for v in versions)):
+            builds.begin(connection, projection, 1, now, auto=True)
+            continue
+        projection.tables("")[0].metadata.create_all(connection)
+        if projection.version not in versions:
+            positions.place(connection, projection, 0, now)
