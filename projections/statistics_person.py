@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from domain import events as e
-from domain.standing import REPORTED, RecipientStanding, reported_status
+from domain.standing import REPORTED, RecipientStanding, is_current, reported_status
 from domain.status import RecipientStatus
 from projections.statistics_measures import micros, moment
 
@@ -93,11 +93,14 @@ class Person:
     def _behind(self, status: RecipientStatus) -> Report | None:
         """The report that made it stand so: of deliveries the first, for more of them are no news."""
         if status in _REACHED:
-            told = [r for r in self.reports if r.kind == "d"] or [r for r in self.reports if r.kind == "c"]
+            told = [r for r in self.reports if r.kind == "d"] or [r for r in self.reports if self._complains(r)]
             return told[0] if told else None
         told = [r for r in self.reports if r.kind in _MISSED.get(status, "")]
         at = micros(self.standing.at) if self.standing.at else None
         return next((r for r in told if r.at == at), told[-1] if told else None)
+
+    def _complains(self, report: Report) -> bool:
+        return report.kind == "c" and is_current(moment(report.at), self.standing.since)
 
     def remember(self, report: Report) -> bool:
         """Whether it can be taken back later."""

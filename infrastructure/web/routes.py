@@ -18,6 +18,7 @@ from infrastructure.web import (
     projections,
     providers,
     sending,
+    statistics,
     suppression_files,
     suppressions,
     unconfirmed,
@@ -25,6 +26,7 @@ from infrastructure.web import (
 from infrastructure.web.as_of import AsOf
 from infrastructure.web.audit_views import AuditList, CheckpointList
 from infrastructure.web.operation import Operation
+from infrastructure.web.statistics_views import StatisticsList
 from infrastructure.web.support_views import DeadLetterList, DoubtList, RetriedView
 from infrastructure.web.views import (
     Accepted,
@@ -148,6 +150,11 @@ ROUTES: tuple[Operation, ...] = (
         query=suppressions.RemovalQuery,
         gives=(_POSITION,),
         errors=(400, 404, 409, 413, 415),
+    ),
+    Operation(
+        *("GET", "/statistics", statistics.show, "Count emails and recipients", StatisticsList),
+        query=statistics.StatisticsQuery,
+        takes=(_WAIT,),
     ),
     Operation("GET", "/providers", providers.show, "List the providers", ProviderList),
     Operation("GET", "/projections", projections.show, "List the read models", ProjectionList),

@@ -66,5 +66,7 @@ def rows(connection: Connection, projections: Sequence[Projection] = ALL) -> dic
     """Everything that stands in the tables, in an order of its own; counters at zero stand for nothing."""
     tables = [table for projection in projections for table in projection.tables("")]
     found = {table.name: [tuple(row) for row in connection.execute(select(table))] for table in tables}
-    sums = {table.name for table in tables if table.info.get("sums")}
-    return {name: sorted((row for row in some if row[-1] or name not in sums), key=repr) for name, some in found.items()}
+    for table in tables:
+        if table.info.get("sums"):
+            found[table.name] = [row for row in found[table.name] if row[-1]]
+    return {name: sorted(some, key=repr) for name, some in found.items()}

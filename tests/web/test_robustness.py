@@ -60,9 +60,14 @@ def test_any_bytes(api: Api, body: bytes) -> None:
 
 @MANY
 @given(
-    path=st.sampled_from(["/emails", "/events", "/emails/x/events", "/recipients/a@example.com/activity"]),
+    path=st.sampled_from(
+        ["/emails", "/events", "/emails/x/events", "/recipients/a@example.com/activity", "/statistics"]
+    ),
     query=st.dictionaries(
-        st.sampled_from(["limit", "after", "before", "since", "tag", "types", "as_of", "recipient"]), st.text()
+        st.sampled_from(
+            ["limit", "after", "before", "since", "until", "per", "time_zone", "tag", "types", "as_of", "recipient"]
+        ),
+        st.text(),
     ),
 )
 def test_any_query(api: Api, path: str, query: dict[str, str]) -> None:

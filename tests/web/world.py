@@ -30,7 +30,7 @@ from infrastructure.inbox import SqlInbox
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.ledger.sqlite import SqliteEventStore
 from infrastructure.web.service import Service
-from projections import activity, audit, dead_letters, emails, recipients, suppressions, unconfirmed
+from projections import activity, audit, dead_letters, emails, recipients, statistics, suppressions, unconfirmed
 from tests.fakes import FakeLimits
 from tests.providers_fake import MemoryBlobs
 from tests.samples import LEASE, stamp
@@ -113,7 +113,7 @@ class ReadModels:
         return self._position >= position
 
 
-_MODELS = (activity, audit, dead_letters, emails, recipients, suppressions, unconfirmed)
+_MODELS = (activity, audit, dead_letters, emails, recipients, statistics, suppressions, unconfirmed)
 
 
 def _fold(connection: Connection, events: Sequence[Recorded]) -> None:
