@@ -12,7 +12,7 @@ from infrastructure.cli import display
 from infrastructure.settings import Settings, load_settings, variable
 
 _MASK = "***"
-_SECRET = frozenset({"api_key", "link_key", "alert_webhook", "alert_webhook_secret"})  # a webhook's path may be one
+_URLS = frozenset({"database_url", "blob_url"})  # secrets with a part to show; of any other, nothing is shown
 _DATA = frozenset({"retries", "routes", "tenants"})
 _HARMLESS = frozenset({"dir", "domain", "endpoint", "host", "port", "region", "sslmode", "tls"})  # URL parameters
 
@@ -31,8 +31,10 @@ def config_command() -> None:
 def shown(settings: Settings, name: str) -> str:
     """A setting's value as text, its secrets masked."""
     value = getattr(settings, name)
-    if name in _SECRET:
-        return _MASK if value else ""
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return masked(value.get_secret_value()) if name in _URLS else _MASK
     if name in _DATA:
         return _json(value)
     if isinstance(value, dict):
@@ -41,7 +43,7 @@ def shown(settings: Settings, name: str) -> str:
         return value.model_dump_json(exclude_defaults=True)
     if isinstance(value, timedelta):
         return str(to_jsonable_python(value))  # as it may be set: PT15M
-    return masked(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)
+    return str(value)
 
 
 def _json(value: object) -> str:

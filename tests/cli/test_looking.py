@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from pydantic import SecretStr
 
 from domain.catalogue import EVENTS
-from infrastructure.cli import main
+from infrastructure.cli import config, main
 from infrastructure.cli.config import masked
 from infrastructure.cli.display import plain
 from infrastructure.cli.timeline import DETAILS, details
-from infrastructure.settings import child_environment
+from infrastructure.settings import Settings, child_environment
 from tests.service import QUICK, RunningService, run, until
 
 HIDDEN = "s3cret-word"
@@ -116,10 +117,19 @@ def test_what_an_attempt_gave_up_of_the_message_is_shown() -> None:
     assert details("email.delivery_started.v3", data | {"concessions": []}, {}) == "attempt 2 through backup: default"
 
 
-def test_config_shows_no_key_that_signs_links(tmp_path: Path) -> None:
-    told = run(tmp_path, "config", settings={"link_key": f"{HIDDEN}-of-enough-length"})
-    assert told.returncode == 0
-    assert HIDDEN not in told.stdout + told.stderr
+SECRETS = sorted(name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation))
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_config_shows_no_secret_whatever_it_is_called(name: str) -> None:
+    secret = SecretStr(f"x://{HIDDEN}@host" if name in ("database_url", "blob_url", "providers") else HIDDEN)
+    settings = Settings.model_construct(**{name: {"main": secret} if name == "providers" else secret})  # type: ignore[arg-type]
+    assert "***" in config.shown(settings, name)
+    assert HIDDEN not in config.shown(settings, name)
+
+
+def test_config_shows_nothing_where_nothing_is_set() -> None:
+    assert config.shown(Settings.model_construct(), "worker_port") == ""
 
 
 def test_a_terminal_is_given_nothing_to_act_on() -> None:
