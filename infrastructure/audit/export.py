@@ -18,6 +18,7 @@ from infrastructure.audit.signing import Signer
 
 Progress = Callable[[int, int], None]  # (position reached, position to reach)
 _PAGE = 1000
+_AT_ONCE = 250  # events written before the size of the file is looked at
 _ENVELOPE = frozenset(Event.model_fields)
 
 
@@ -58,15 +59,11 @@ class Export:
         self, log: Log, wanted: Wanted, about: dict[str, Any], signer: Signer | None, report: Progress
     ) -> dict[str, Any]:
         """Write the files, then the manifest, which is returned; `about` goes into it. Raises OSError."""
-        choose = _Choice(wanted)
-        position = wanted.start
-        while position < wanted.up_to and (page := await log.scan(position, _PAGE)):
-            position = page[-1].position
-            rows = [row(each) for each in page if choose.has(each)]
-            self._unreadable += sum(row["event_id"] is None for row in rows)
-            await asyncio.to_thread(self._write, rows)
-            report(min(position, wanted.up_to), wanted.up_to)
-        await asyncio.to_thread(self._finish)
+        try:
+            await self._all(log, wanted, report)
+        finally:
+            if self._file is not None:  # broken off
+                self._file.close()
         document = {
             "type": manifest.TYPE,
             "format": self._format,
@@ -79,9 +76,19 @@ class Export:
         }
         return dict(await asyncio.to_thread(manifest.write, self._directory, document, signer))
 
+    async def _all(self, log: Log, wanted: Wanted, report: Progress) -> None:
+        choose = _Choice(wanted)
+        position = wanted.start
+        while position < wanted.up_to and (page := await log.scan(position, _PAGE)):
+            position = page[-1].position
+            rows = [row(each) for each in page if choose.has(each)]
+            self._unreadable += sum(row["event_id"] is None for row in rows)
+            for start in range(0, len(rows), _AT_ONCE):
+                await asyncio.to_thread(self._write, rows[start : start + _AT_ONCE])
+            report(min(position, wanted.up_to), wanted.up_to)
+        await asyncio.to_thread(self._finish)
+
     def _write(self, rows: Sequence[Row]) -> None:
-        if not rows:
-            return
         if self._file is None:
             name = f"events-{len(self._files) + 1:06}.{self._format}"
             self._file = FORMATS[self._format](self._directory / name)
