@@ -19,7 +19,7 @@ from infrastructure.database.engines import Database
 
 _IDLE = 1.0  # seconds between looks when nothing wakes us, and how often others try to lead
 _GATHER = 1.0  # seconds for events to gather, so that blocks of a quiet log are not of one event each
-_YIELD = 0.005  # seconds for everything else in this process, when there is much to catch up with
+_YIELD = 0.02  # seconds for everything else in this process, when there is much to catch up with
 _TROUBLE = 5.0  # seconds
 
 _log = logging.getLogger(__name__)

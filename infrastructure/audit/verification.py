@@ -89,20 +89,29 @@ class Verification:
         self._verdict.log_id = log_id.hex()
         total = (await self._database.ask(blocks.newest)).total
         await self._agree(None, 0, {0: (log_id, 0)})
-        reached = await self._through(Block(0, 0, 0, 0, 0, b"", log_id), report, total)
-        for document in await self._documents(reached.last, None):
-            said = f"The checkpoint of {document['time']} is of position {document['position']}"
-            self._find("checkpoint", document["position"], f"{said}; the chain ends at {reached.last}.")
+        reached = await self._to_the_end(Block(0, 0, 0, 0, 0, b"", log_id), report, total)
         self._verdict.position, self._verdict.blocks = reached.last, reached.number
         self._verdict.uncovered = await self._database.ask(log.count, reached.last)
         self._verdict.findings += holes(await self._database.ask(log.broken_streams, _MOST))
         await self._explain()
         return self._verdict
 
+    async def _to_the_end(self, last: Block, report: Progress, total: int) -> Block:
+        """Blocks and checkpoints may be added meanwhile; a checkpoint that no block goes up to even then is wrong."""
+        while True:
+            last = await self._through(last, report, total)
+            beyond = await self._database.ask(checkpoints.between, last.last, None)
+            if (await self._database.ask(blocks.newest)).number == last.number:
+                break
+        for document in self._chosen(beyond, last.last, None):
+            said = f"The checkpoint of {document['time']} is of position {document['position']}"
+            self._find("checkpoint", document["position"], f"{said}; the chain ends at {last.last}.")
+        return last
+
     # -- block by block --------------------------------------------------------------------------------------------
 
     async def _through(self, last: Block, report: Progress, total: int) -> Block:
-        compared = log.EVERYTHING  # up to where events were compared
+        compared = last.last if last.number else log.EVERYTHING  # up to where events were compared
         while found := await self._database.ask(blocks.after, last.number, _BLOCKS):
             for stretch in _stretches(found):
                 compared = max(compared, self._gap(last, stretch[0], compared))
@@ -159,7 +168,7 @@ class Verification:
 
     async def _agree(self, after: int | None, up_to: int, reached: Mapping[int, tuple[bytes, int]]) -> None:
         """Compare the checkpoints of a stretch with the chain."""
-        for document in await self._documents(after, up_to):
+        for document in self._chosen(await self._database.ask(checkpoints.between, after, up_to), after, up_to):
             chain, count = reached.get(document["position"], (b"", -1))
             if document["log_id"] != self._verdict.log_id:
                 said = f"is of another log, {document['log_id']}, or block 0 was replaced"
@@ -172,11 +181,10 @@ class Verification:
                 continue
             self._find("checkpoint", document["position"], f"The checkpoint of {document['time']} {said}.")
 
-    async def _documents(self, after: int | None, up_to: int | None) -> list[Mapping[str, Any]]:
-        """Stored and given checkpoints at these positions; stored ones whose signature is wrong are found out."""
-        kept = await self._database.ask(checkpoints.between, after, up_to)
+    def _chosen(self, kept: Sequence[Kept], after: int | None, up_to: int | None) -> list[Mapping[str, Any]]:
+        """Kept and given checkpoints at these positions; kept ones whose signature is wrong are found out."""
         documents = [document for each in kept if (document := self._genuine(each))]
-        given = [d for d in self._against if _is_between(after, d["position"], up_to)]
+        given = [each for each in self._against if _is_between(after, each["position"], up_to)]
         return sorted([*documents, *given], key=lambda document: int(document["position"]))
 
     def _genuine(self, kept: Kept) -> Mapping[str, Any] | None:

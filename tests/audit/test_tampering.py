@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +22,25 @@ def test_an_untouched_log_is_not_accused(book: Book) -> None:
     verdict = book.verify()
     assert (verdict.ok, verdict.events, verdict.blocks, verdict.uncovered) == (True, CHAINED, 8, 4)
     assert (verdict.checkpoints, verdict.signed, verdict.position) == (1, 1, 114)
+
+
+def test_a_log_that_grows_meanwhile_is_not_accused(book: Book) -> None:
+    """New events, blocks and checkpoints appear between any two looks at the database."""
+    ask, numbers = book.database.ask, iter(range(200, 900, 2))
+
+    async def asked_while_it_grows(query: Callable[..., Any], *args: Any) -> Any:
+        if next(grow, False):
+            book.write([*book.rows(), book.rows()[0]._replace(position=next(numbers), stream=uuid4().hex, version=1)])
+            await book.keeper.step(7)
+            book.checkpoint()
+        return await ask(query, *args)
+
+    grow = iter([True] * 25)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(book.database, "ask", asked_while_it_grows)
+        verdict = book.verify()
+    assert (verdict.findings, verdict.events, verdict.uncovered) == ([], CHAINED + 4 + 25, 0)
+    assert verdict.checkpoints == 26
 
 
 @pytest.mark.parametrize(
