@@ -59,15 +59,17 @@ class Builder:
         self._page = page
         self._check = check
 
-    async def begin(self, names: Iterable[str], parts: int = 1, *, auto: bool = False) -> None:
-        """Prepare a build of each, unless one is under way already, which then goes on as it was begun."""
-        for name in names:
-            await self._database.tell(_begin, self._projections[name], parts, self._clock(), auto)
+    async def begin(self, names: Iterable[str], parts: int = 1) -> list[str]:
+        """Prepare a build of each, all or nothing; or, when some of them are under way, go on with those.
+
+        Returns which are under way then.
+        """
+        chosen = [self._projections[name] for name in names]
+        return await self._database.tell(_begin, chosen, parts, self._clock())
 
     async def rebuild(self, names: Iterable[str], progress: Progress, parts: int = 1) -> int:
         """Begin, or go on with, builds of these; fold, and swap each in. Returns the position of the last one then."""
-        chosen = list(names)
-        await self.begin(chosen, parts)
+        chosen = await self.begin(names, parts)
         await self.replay(chosen, progress)
         return max([await self.finish(name) for name in chosen], default=0)
 
@@ -243,9 +245,13 @@ def _alike(parts: Sequence[Part], names: set[str], only: int | None, head: int) 
     return groups[min(groups)] if groups else []
 
 
-def _begin(connection: Connection, projection: Projection, parts: int, now: datetime, auto: bool) -> None:
+def _begin(connection: Connection, projections: Sequence[Projection], parts: int, now: datetime) -> list[str]:
     positions.lock_creation(connection)
-    builds.begin(connection, projection, parts, now, auto=auto)
+    going_on = [projection.name for projection in projections if builds.parts_of(connection, projection)]
+    if not going_on:
+        for projection in projections:
+            builds.begin(connection, projection, parts, now, auto=False)
+    return going_on or [projection.name for projection in projections]
 
 
 def _index(connection: Connection, projection: Projection) -> None:

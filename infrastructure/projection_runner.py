@@ -22,9 +22,8 @@ from infrastructure.database.positions import (
     advance,
     positions,
     record_error,
-    standings,
 )
-from infrastructure.database.read_models import prepare
+from infrastructure.database.read_models import prepare, standings
 from infrastructure.folding import FoldFails, Page, ReadModel, fold
 from infrastructure.trouble import FIRST_WAIT, LONGEST_WAIT, Trouble
 from projections.projection import Projection

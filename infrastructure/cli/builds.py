@@ -34,22 +34,24 @@ _RESUME = "What is done stays done: `postledger projections rebuild` goes on, `c
 def rebuild_command(names: Sequence[str], processes: int | None = None, afresh: bool = False) -> None:
     """Make read models (all, if none is named) anew from the log, and swap them in.
 
-    The service may run meanwhile. Broken off by whatever, it goes on where it was when it is run again. The replaced
-    tables are kept for `rollback`, until `drop` or the next rebuild.
+    The service may run meanwhile. Broken off by whatever, it goes on with what is left when it is run again. The
+    replaced tables are kept for `rollback`, until `drop` or the next rebuild.
     """
     chosen = [projection.name for projection in choose(names)]
     tune_garbage_collection()
 
     async def work(system: System) -> int:
+        nonlocal chosen
         await system.runner.prepare()
         if afresh:
             await system.builder.cancel(chosen)
-        await system.builder.begin(chosen, _parts(system, processes))
+        chosen = await system.builder.begin(chosen, _parts(system, processes))
         with progress("Folding", "events/s") as report:
             await _side_by_side(system, chosen, report)
             return await system.builder.rebuild(chosen, report)
 
-    _tell("Rebuilt", chosen, _patiently(work))
+    position = _patiently(work)
+    _tell("Rebuilt", chosen, position)
 
 
 @click.command("fold-part", hidden=True)

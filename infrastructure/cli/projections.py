@@ -33,7 +33,7 @@ def list_command() -> None:
     if not display.for_people():
         display.document({"object": "list", "has_more": False, "data": rows})
         return
-    columns = ("name", "version", "position", "lag", "lag_seconds", "parked", "error")
+    columns = ("name", "version", "state", "position", "lag", "lag_seconds", "parked", "building", "error")
     cells = ([_cell(row[name]) for name in columns] for row in rows)
     display.console().print(display.table(columns, cells))
     if any(row["parked"] for row in rows):

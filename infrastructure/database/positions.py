@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import (
     BigInteger,
@@ -54,6 +55,8 @@ class ProjectionPosition:
     updated_at: datetime | None
     parked: int = 0  # streams
     lag_seconds: float = 0.0  # how old the first event is that is not folded
+    state: Literal["live", "building"] = "live"  # building: nothing can be read from it yet
+    building: float | None = None  # how far a build of it is, in percent
 
 
 def lock_creation(connection: Connection) -> None:

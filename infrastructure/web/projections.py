@@ -16,6 +16,8 @@ def _view(each: ProjectionPosition) -> ProjectionView:
     return ProjectionView(
         name=each.name,
         version=each.version,
+        state=each.state,
+        building=each.building,
         position=each.position,
         lag=each.lag,
         lag_seconds=each.lag_seconds,

@@ -258,30 +258,13 @@ class Readiness(View):
     checks: Annotated[dict[str, str | None], Field(description="By name; null means fine.")]
 
 
-class ProviderView(View):
-    """How one configured provider stands."""
-
-    name: str
-    state: Literal["closed", "open", "half_open", "paused"]
-    since: Annotated[datetime | None, Field(description="The latest change; null when there never was one.")]
-    until: Annotated[datetime | None, Field(description="Nothing goes through it before; null unless it is degraded.")]
-    cause: Annotated[Literal["sends", "check"] | None, Field(description="What failed, while it is degraded.")]
-    rule: Annotated[str | None, Field(description="By which it was taken for degraded, such as `error_rate`.")]
-
-
-class ProviderList(View):
-    """Every provider, in the order of the settings."""
-
-    object: Literal["list"] = "list"
-    has_more: Literal[False] = False
-    data: list[ProviderView]
-
-
 class ProjectionView(View):
     """How far one read model follows the log."""
 
     name: str
     version: int
+    state: Annotated[Literal["live", "building"], Field(description="Nothing can be read while it is first built.")]
+    building: Annotated[float | None, Field(description="How far a build of it is, in percent.")]
     position: Annotated[int, Field(description="All events up to here are folded.")]
     lag: Annotated[int, Field(description="How many positions it is behind.")]
     lag_seconds: Annotated[float, Field(description="How old the first event is that is not folded.")]
