@@ -63,7 +63,7 @@ from infrastructure.ledger.store import EventStore
 from infrastructure.limits import SqlLimits
 from infrastructure.message_templates import MessageTemplates, pinned
 from infrastructure.metrics import Metrics
-from infrastructure.outbound import Outbound, Refused, check_url
+from infrastructure.outbound import LEADS_INSIDE, Outbound, Refused, check_url
 from infrastructure.projection_runner import ProjectionRunner
 from infrastructure.provider_states import SqlProviderStates
 from infrastructure.provider_table import make_poller, make_provider
@@ -292,9 +292,12 @@ def _provider(name: str, url: str) -> EmailProvider:
 
 
 def _quotas(settings: Settings, providers: Mapping[str, EmailProvider]) -> Quotas:
+    known = ", ".join(providers)
     for name in settings.limits.providers:
         if name not in providers:
-            raise SettingsError(f"{variable('limits', 'providers', name)}: no provider is called {name!r}")
+            raise SettingsError(
+                f"{variable('limits', 'providers', name)}: no provider is called {name!r}; these are: {known}"
+            )
     return Quotas(settings.limits, [name for name, provider in providers.items() if provider.separate])
 
 
@@ -342,7 +345,8 @@ def _alert_channels(settings: Settings, send: SendEmailHandler, outbound: Outbou
         try:
             check_url(url, internal=settings.alert_webhook_internal)
         except Refused as refused:
-            raise SettingsError(f"{PREFIX}ALERT_WEBHOOK: {refused}") from None
+            advice = f" If it should, set {PREFIX}ALERT_WEBHOOK_INTERNAL=true." if str(refused) == LEADS_INSIDE else ""
+            raise SettingsError(f"{PREFIX}ALERT_WEBHOOK: {refused}{advice}") from None
         key = secret.get_secret_value() if secret else None
         yield _checked("ALERT_WEBHOOK_SECRET", lambda: WebhookAlerts(url, outbound, now, key))
     if settings.alert_email_to:

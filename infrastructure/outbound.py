@@ -17,7 +17,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LookUp = Callable[[str], Awaitable[Sequence[str]]]  # a host's addresses
 
 _TIMEOUT = 10.0  # seconds for a whole call
-_LEADS_INSIDE = "It leads to an address inside."
+LEADS_INSIDE = "It leads to an address inside."
 # Everything that IANA does not call globally reachable, and one more.
 _INSIDE = tuple(
     map(
@@ -72,7 +72,7 @@ def check_url(url: str, *, internal: bool = False) -> URL:
     if parts.scheme == "http" and not (host == "localhost" or (literal is not None and literal.is_loopback)):
         raise Refused("It must begin with https://; http:// is for this machine itself.")
     if literal is not None and not internal and not is_outside(literal):
-        raise Refused(_LEADS_INSIDE)
+        raise Refused(LEADS_INSIDE)
     return parts
 
 
@@ -129,7 +129,7 @@ class CheckedResolver(AbstractResolver):
         found = [ipaddress.ip_address(address.partition("%")[0]) for address in await self._look_up(host)]
         allowed = [address for address in found if self._internal or is_outside(address)]
         if found and not allowed:
-            raise Refused(_LEADS_INSIDE)
+            raise Refused(LEADS_INSIDE)
         return [_result(host, address, port) for address in allowed]
 
     async def close(self) -> None:

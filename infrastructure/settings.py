@@ -34,6 +34,9 @@ _WORDS: Mapping[str, str] = {  # for what pydantic says in a programmer's words
     "missing": "is missing",
     "too_short": "must name at least one",
     "extra_forbidden": "is not a setting; remove it or check its spelling",
+    "tuple_type": "must be a list, in [ ]",
+    "model_type": 'must be a table of settings, such as { name = "main" }',
+    "dict_type": "must be a table of settings",
 }
 
 
@@ -283,12 +286,12 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        lines = [f"{variable(*e['loc'])}: {_WORDS.get(e['type']) or _said(e['msg'])}" for e in error.errors()]
-        raise SettingsError("\n".join(lines)) from None
+        raise SettingsError("\n".join(_lines(error))) from None
     except SourceError as error:
         raise SettingsError(f"{_unread(error)}: must be JSON, or be set in postledger.toml") from None
-    except ValueError:  # the TOML parser's, whose message may quote the file
-        raise SettingsError("postledger.toml: is not a TOML file") from None
+    except ValueError as error:  # the TOML parser's, whose message may quote the file
+        place = re.search(r"line \d+, column \d+", str(error))
+        raise SettingsError(f"postledger.toml: is not a TOML file{f'; see {place[0]}' if place else ''}") from None
 
 
 def variable(*place: object) -> str:
@@ -312,6 +315,16 @@ def child_environment(values: Mapping[str, str]) -> dict[str, str]:
 def _unread(error: SourceError) -> str:
     found = re.search(r'field "(\w+)"', str(error))
     return variable(found[1]) if found else f"one of {PREFIX}*"
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    """Each mistake, without those that only follow from others: a list whose entries are wrong is not too short."""
+    places = [each["loc"] for each in error.errors()]
+    for each in error.errors():
+        loc = each["loc"]
+        if each["type"] == "too_short" and any(loc == place[: len(loc)] and loc != place for place in places):
+            continue
+        yield f"{variable(*loc)}: {_WORDS.get(each['type']) or _said(each['msg'])}"
 
 
 def _said(message: str) -> str:

@@ -63,7 +63,7 @@ def test_what_is_shown_is_what_may_be_set(monkeypatch: pytest.MonkeyPatch) -> No
         (
             {"providers": {"nowhere": {"rate": "1/second"}}},
             "LIMITS.providers.nowhere",
-            "no provider is called 'nowhere'",
+            "no provider is called 'nowhere'; these are: sandbox",
         ),
         ({"providers": {"sandbox": {"rate": "quick"}}}, "LIMITS.providers.sandbox.rate", "14/second"),
         ({"providers": {"sandbox": {"rate": ["1/s", "2/second"]}}}, "LIMITS.providers.sandbox.rate", "same period"),

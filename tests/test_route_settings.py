@@ -94,6 +94,8 @@ def test_nothing_is_shown_where_nothing_is_set() -> None:
         ([_route(providers=[{"name": "main"}, {"name": "main"}])], "0.providers.1.name: is in this route twice"),
         ([_route(providers=[])], "0.providers: must name at least one"),
         ([{"name": "one"}], "0.providers: is missing"),
+        ([_route(providers=["main"])], "0.providers.0: must be a table of settings, such as { name ="),
+        ([_route(when={"tag": 4})], "0.when.tag: must be a list"),
         ([_route(providers=[{"name": "main", "weight": 0}])], "0.providers.0.weight: "),
         ([_route(providers=[{"name": "main", "wieght": 1}])], "0.providers.0.wieght: is not a setting"),
         ([_route(), _route()], "1.name: is the second route called 'one'"),
@@ -121,6 +123,11 @@ def test_nothing_is_shown_where_nothing_is_set() -> None:
 )
 def test_a_mistake_is_named_by_its_place(monkeypatch: pytest.MonkeyPatch, routes: list[Any], said: str) -> None:
     assert f"POSTLEDGER_ROUTES.{said}" in _refused(monkeypatch, routes=routes)
+
+
+def test_a_list_whose_entries_are_wrong_is_not_called_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = _refused(monkeypatch, routes=[_route(providers=[{"name": "main", "weight": 0}])])
+    assert "must name at least one" not in said
 
 
 def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

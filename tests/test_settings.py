@@ -84,6 +84,7 @@ def test_a_file_that_is_not_toml_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"postledger\.toml") as caught:
         load_settings()
     assert HIDDEN not in str(caught.value)
+    assert "line 1, column" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["POSTGRES_ENABLE_DB_FUNCTIONS", "LEDGER_POSTGRES_ENABLE_DB_FUNCTIONS"])

@@ -34,7 +34,7 @@ def shown(settings: Settings, name: str) -> str:
     if value is None:
         return ""
     if isinstance(value, SecretStr):
-        return masked(value.get_secret_value()) if name in _URLS else _MASK
+        return masked(value.get_secret_value()) if name in _URLS else _MASK * bool(value)
     if name in _DATA:
         return _json(value)
     if isinstance(value, dict):

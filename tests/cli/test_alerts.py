@@ -90,7 +90,10 @@ def test_every_channel_is_tried_and_what_happened_is_said(tmp_path: Path, receiv
 @pytest.mark.parametrize(
     ("settings", "variable"),
     [
-        ({"alert_webhook": "https://127.0.0.1/s3cret"}, "ALERT_WEBHOOK: It leads to an address inside."),
+        (
+            {"alert_webhook": "https://127.0.0.1/s3cret"},
+            "ALERT_WEBHOOK: It leads to an address inside. If it should, set ",
+        ),
         ({"alert_webhook": "http://example.com/s3cret"}, "ALERT_WEBHOOK: It must begin with https://"),
         ({"alert_webhook": "https://example.com/", "alert_webhook_secret": "whsec_s3cret!"}, "ALERT_WEBHOOK_SECRET: "),
         ({"alert_email_to": "s3cret"}, "ALERT_EMAIL_TO: must be an email address"),
