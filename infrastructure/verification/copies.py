@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import ColumnElement, Connection, Table, select
 from sqlalchemy.schema import CreateTable
 
 from application.ports import Recorded, Unreadable
 from domain.errors import UnreadableEvent
+from infrastructure.database.builds import BUILDS
 from infrastructure.database.engines import is_outage
 from infrastructure.database.parked import PARKED
 from infrastructure.database.positions import POSITIONS
@@ -27,8 +28,8 @@ _MOST = 20  # streams of one page that cannot be folded; where more fail, it is 
 _NEVER = 2**63
 
 
-class NotLive(Exception):
-    """A read model has no live tables of this version."""
+class NotThere(Exception):
+    """A read model has no such tables: this version of it is still to be built, or the build has ended."""
 
 
 class Replaced(Exception):
@@ -45,27 +46,25 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is looked at: a read model's live tables, or those of a build, which stand still at `position`."""
+    """What is looked at: a read model's live tables, or those of a build, whose names end in `build`."""
 
     projection: Projection
     build: str = ""
-    position: int | None = None  # None: where its runner has come to
 
     def stand(self, connection: Connection, *, hold: bool = False) -> Stand:
         """As this transaction sees it; with `hold` nobody moves it before the end of the transaction."""
-        position = self.position if self.position is not None else self._position(connection, hold=hold)
-        p = PARKED.c
-        mine = (p.name == self.projection.name) & (p.version == self.projection.version) & (p.build == self.build)
-        return Stand(position, {id: at for id, at in connection.execute(select(p.stream_id, p.position).where(mine))})
-
-    def _position(self, connection: Connection, *, hold: bool) -> int:
-        c = POSITIONS.c
-        row = (c.name == self.projection.name) & (c.version == self.projection.version)
-        query = select(c.position).where(row)
-        position = connection.execute(query.with_for_update() if hold else query).scalar_one_or_none()
+        p, of = PARKED.c, self._of
+        parked = select(p.stream_id, p.position).where(*of(PARKED), p.build == self.build)
+        where = select(BUILDS.c.position).where(*of(BUILDS), BUILDS.c.suffix == self.build)
+        if not self.build:
+            where = select(POSITIONS.c.position).where(*of(POSITIONS))
+        position = connection.execute(where.with_for_update() if hold else where).scalar_one_or_none()
         if position is None:
-            raise NotLive(self.projection.name)
-        return int(position)
+            raise NotThere(self.projection.name)
+        return Stand(position, {id: at for id, at in connection.execute(parked)})
+
+    def _of(self, table: Table) -> tuple[ColumnElement[bool], ...]:
+        return table.c.name == self.projection.name, table.c.version == self.projection.version
 
 
 @dataclass(slots=True)

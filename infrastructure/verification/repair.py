@@ -29,7 +29,7 @@ from infrastructure.database.parked import unpark
 from infrastructure.verification.copies import Copies, Copy, Progress, Subject
 from infrastructure.verification.differences import different_sums
 from infrastructure.verification.report import Report, Verdict
-from infrastructure.verification.verify import HELD, PAGE, Verification, in_a_thread
+from infrastructure.verification.verify import HELD, PAGE, Verification, in_a_thread, silent
 from projections import rows
 from projections.columns import Id
 from projections.projection import Projection, stream_column, told
@@ -73,7 +73,7 @@ async def repair(
     dry: bool = False,
     shown: int = 20,
     page: int = PAGE,
-    progress: Progress = lambda doing, done, total: None,
+    progress: Progress = silent,
 ) -> Repaired:
     """Verify, fold again what differs or is parked, and verify that. With `dry` it ends before anything is changed.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from random import Random
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from application.ports import Log
 from infrastructure.database.engines import Database
 from infrastructure.verification.comparing import Comparing
-from infrastructure.verification.copies import Copies, Copy, Progress, Stand, Subject
+from infrastructure.verification.copies import Copies, Copy, NotThere, Progress, Stand, Subject
 from infrastructure.verification.reader import LogReader
 from infrastructure.verification.report import Report, Verdict
 from infrastructure.verification.sampling import pick
@@ -32,6 +32,10 @@ class Stopped(Exception):
     """Whoever asked does not wait any longer."""
 
 
+def silent(doing: str, done: int, total: int) -> None:
+    pass
+
+
 async def verify(
     ledger: Log,
     database: Database,
@@ -41,11 +45,11 @@ async def verify(
     seed: int | None = None,
     shown: int = 20,
     page: int = PAGE,
-    progress: Progress = lambda doing, done, total: None,
+    progress: Progress = silent,
 ) -> Report:
     """Whether the live read models say what the log says; `sample`: by so many of its streams.
 
-    Runners go on. Raises NotLive, Replaced, FoldFails, StoreUnavailable.
+    Runners go on. Raises NotThere, Replaced, FoldFails, StoreUnavailable.
     """
     subjects = [Subject(projection) for projection in projections]
     return await in_a_thread(ledger, database, page, progress, lambda v: v.verify(subjects, sample, seed, shown))
@@ -57,17 +61,36 @@ async def check_sample(
     projections: Sequence[Projection],
     *,
     build: str,
-    position: int,
     streams: int = 200,
     seed: int | None = None,
-    progress: Progress = lambda doing, done, total: None,
 ) -> Report:
-    """Whether the tables whose names end in `build` say what the log says up to `position`, by some of its streams.
+    """Whether the tables of builds, whose names end in `build`, say what the log says, by some of its streams.
 
-    Nobody may write to them meanwhile. Streams parked under that build are left out, and so are sums.
+    Whoever fills them may go on. Streams parked in that build are left out, and so are sums. Raises what `verify` does.
     """
-    subjects = [Subject(projection, build, position) for projection in projections]
-    return await in_a_thread(ledger, database, PAGE, progress, lambda v: v.verify(subjects, streams, seed, 20))
+    subjects = [Subject(projection, build) for projection in projections]
+    return await in_a_thread(ledger, database, PAGE, silent, lambda v: v.verify(subjects, streams, seed, 20))
+
+
+def build_check(
+    ledger: Log, database: Database, streams: int = 200
+) -> Callable[[Projection, str], Awaitable[str | None]]:
+    """What asks of a build, before it is swapped in, what is wrong with it: a sentence, or None."""
+
+    async def check(projection: Projection, build: str) -> str | None:
+        try:
+            report = await check_sample(ledger, database, [projection], build=build, streams=streams)
+        except NotThere:
+            return None  # another process has swapped it in
+        (verdict,) = report.verdicts
+        if verdict.right:
+            return None
+        first = next(iter(verdict.wrong or verdict.unfolded), None)
+        wrong = len(verdict.wrong) + len(verdict.unfolded)
+        picked = f"of {report.streams} streams picked by seed {report.seed}"
+        return f"{picked}, {wrong} are not what the log says; the first is {first}"
+
+    return check
 
 
 class Verification:
