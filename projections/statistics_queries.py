@@ -1,8 +1,10 @@
 """Questions to the statistics: counts, rates and percentiles, in all, by hour or by day, and by one dimension."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ddsketch import DDSketch
@@ -24,6 +26,7 @@ from projections.statistics_measures import ACCURACY, BOUNCES, BRIEF, ERROR, Dim
 from projections.statistics_measures import TIMES as TIMED
 from projections.statistics_windows import Slot, Window
 
+_DAY = timedelta(days=1)
 QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 # What share of what. Of an hour or a day both sides are what happened then, so that a rate may be above 1.
 _RATES: Mapping[str, tuple[str, str]] = {
@@ -65,7 +68,7 @@ class Figures:
     """What was counted in one slot, of one value if it was asked by a dimension."""
 
     slot: Slot
-    value: str | None
+    value: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)  # those that are not zero
     times: Mapping[str, Times] = field(default_factory=dict)
 
@@ -113,6 +116,13 @@ def ask(connection: Connection, question: Question) -> Answer:
     return Answer(list(found.values()), has_more)
 
 
+def calls(connection: Connection, tenant: str | None, now: datetime) -> Mapping[str, Figures]:
+    """How the calls to each provider went in the last 24 hours, by name; there are few providers."""
+    window = Window.between(now - _DAY, now + timedelta.resolution, None, UTC)
+    found = ask(connection, Question(tenant, window, by="provider", limit=1000)).figures
+    return {figures.value: figures for figures in found if figures.value is not None}
+
+
 def tenants(connection: Connection) -> list[str]:
     """All that anything was counted of; each is looked up, for a scan would see every row."""
     found: list[str] = []
@@ -128,8 +138,14 @@ def sketch(buckets: Iterable[tuple[int, int]]) -> Times:
     merged = DDSketch(ACCURACY)
     for bucket, count in buckets:
         merged.add(typical(bucket), count)
-    quantiles = {name: merged.get_quantile_value(quantile) or 0.0 for name, quantile in QUANTILES.items()}
-    return Times(int(merged.count), {name: round(milliseconds / 1000, 3) for name, milliseconds in quantiles.items()})
+    return Times(int(merged.count), {name: _quantile(merged, quantile) for name, quantile in QUANTILES.items()})
+
+
+def _quantile(merged: DDSketch, quantile: float) -> float:
+    """The shortest time, in seconds, that so many did not exceed. The library counts ranks from 0 to the last one."""
+    rank, last = math.ceil(quantile * merged.count) - 1, merged.count - 1
+    milliseconds = merged.get_quantile_value(min((rank + 0.5) / last, 1) if last else 0)
+    return round((milliseconds or 0) / 1000, 3)
 
 
 def _add_times(

@@ -19,6 +19,7 @@ from infrastructure.cli.providers import providers_group
 from infrastructure.cli.send import send_command
 from infrastructure.cli.serve import serve_command
 from infrastructure.cli.show import show_command
+from infrastructure.cli.statistics import statistics_command
 from infrastructure.cli.suppressions import suppressions_group
 from infrastructure.cli.tail import tail_command
 from infrastructure.cli.unconfirmed import unconfirmed_group
@@ -34,6 +35,7 @@ COMMANDS: tuple[click.Command, ...] = (
     unconfirmed_group,
     suppressions_group,
     providers_group,
+    statistics_command,
     inbox_group,
     alerts_group,
     projections_group,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
+from application.errors import StoreUnavailable
 from application.health import examine
 from application.ports import Recorded
 from application.routes import with_default
@@ -23,10 +25,14 @@ from infrastructure.cli import display
 from infrastructure.cli.drill import drill_command
 from infrastructure.cli.failures import FAILED, NOT_FOUND, USAGE, Failure
 from infrastructure.cli.running import with_system
+from infrastructure.cli.statistics import percent, seconds
 from infrastructure.cli.timeline import clock, details, word
 from infrastructure.web.history import entry
+from infrastructure.web.statistics_views import attempts
+from projections.statistics_queries import calls
 
 _COLUMNS = ("name", "kind", "state", "since", "until", "reason", "routes")
+_LATELY = ("attempts", "success", "p50", "p95")  # of the last 24 hours
 COLOURS: Mapping[str, str] = {"closed": "green", "half_open": "yellow", "open": "red", "paused": "magenta"}
 _REASON = click.option("--reason", required=True, help="Why, for whoever looks at it later.")
 _CHECKED_REASON: TypeAdapter[str] = TypeAdapter(Reason)
@@ -43,12 +49,13 @@ providers_group.add_command(drill_command)
 @providers_group.command("list")
 def list_command() -> None:
     """Whether mail goes through each of them now."""
-    rows = with_system(_rows)
+    rows = with_system(_list)
     if not display.for_people():
         display.document({"object": "list", "has_more": False, "data": rows})
         return
-    cells = ([_cell(name, row[name]) for name in _COLUMNS] for row in rows)
-    display.console().print(display.table(_COLUMNS, cells))
+    cells = ([*(_cell(name, row[name]) for name in _COLUMNS), *_lately(row["last_24_hours"])] for row in rows)
+    display.console().print(display.table((*_COLUMNS, *_LATELY), cells))
+    click.echo("Attempts, their success in % and the times of answers are of the last 24 hours.")
 
 
 @providers_group.command("check")
@@ -114,6 +121,17 @@ def history_command(name: str, limit: int) -> None:
         return
     rows = [[clock(e["occurred_at"]), word(e["type"]), e["actor"], details(e["type"], e["data"], {})] for e in entries]
     display.console().print(display.table(("time", "event", "by", "what"), rows))
+
+
+async def _list(system: System) -> list[dict[str, Any]]:
+    """How all stand, and how the calls to them went, of whichever tenant."""
+    rows, figures = await _rows(system), None
+    with suppress(StoreUnavailable):  # as while the read model is being built
+        figures = await system.database.ask(calls, None, now())
+    for row in rows:
+        lately = None if figures is None else attempts(figures.get(row["name"])).model_dump()
+        row["last_24_hours"] = lately
+    return rows
 
 
 async def _rows(system: System) -> list[dict[str, Any]]:
@@ -187,6 +205,14 @@ def _cell(name: str, value: Any) -> str | Text:
     if name in ("since", "until"):
         return clock(value).partition(".")[0] if value else ""
     return ", ".join(value) if isinstance(value, list) else str(value or "")
+
+
+def _lately(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["?"] * len(_LATELY)
+    latency = found["latency"] or {}
+    times = [seconds(latency[name]) if latency else "" for name in _LATELY[2:]]
+    return [f"{found['started']:,}", percent(found["success"]), *times]
 
 
 def _verdict(found: Mapping[str, Any]) -> list[str | Text]:

@@ -26,6 +26,7 @@ from infrastructure.web import (
 from infrastructure.web.as_of import AsOf
 from infrastructure.web.audit_views import AuditList, CheckpointList
 from infrastructure.web.operation import Operation
+from infrastructure.web.provider_views import ProviderList
 from infrastructure.web.statistics_views import StatisticsList
 from infrastructure.web.support_views import DeadLetterList, DoubtList, RetriedView
 from infrastructure.web.views import (
@@ -40,7 +41,6 @@ from infrastructure.web.views import (
     History,
     Imported,
     ProjectionList,
-    ProviderList,
     Readiness,
     SuppressionDetail,
     SuppressionPage,

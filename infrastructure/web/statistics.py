@@ -96,7 +96,8 @@ class StatisticsQuery(query.Query):
 
     def _window(self, now: datetime) -> Window:
         zone = ZoneInfo(self.time_zone)
-        until = min(_read(self.until, zone), now) if self.until else now
+        present = now + timedelta.resolution  # what happens now has its place too
+        until = min(_read(self.until, zone), present) if self.until else present
         since = max(_read(self.since, zone) if self.since else until - _WEEK, _BEGINNING)
         if since >= until:
             raise InvalidField("since", "must be before until, and before now")

@@ -9,6 +9,7 @@ from pydantic import Field
 from infrastructure.web.views import View
 from projections.statistics_measures import BRIEF, MORE, Dimension
 from projections.statistics_queries import Figures, Times
+from projections.statistics_windows import Slot
 
 _Share = Annotated[float | None, Field(description="Between 0 and 1; null where there is nothing to be a part of.")]
 _Rarely = Annotated[int | None, Field(description="null by tag and domain, where it is not counted.")]
@@ -124,7 +125,9 @@ def view(figures: Figures, dimension: Dimension) -> StatisticsView:
 _PARTS = ("rates", "attempts", "time_to_dispatch", "time_to_delivery")
 
 
-def attempts(figures: Figures) -> AttemptsView:
+def attempts(found: Figures | None) -> AttemptsView:
+    """None: nothing was counted."""
+    figures = found or Figures(Slot(0, 0, 0))
     return AttemptsView(
         started=figures["attempts"],
         taken=figures["taken"],
