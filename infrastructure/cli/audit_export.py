@@ -54,7 +54,7 @@ def export_command(format: str, out: Path, file_size: int, **wanted: Any) -> Non
     if not display.for_people():
         display.document(document)
         return
-    click.echo(f"{document['events']} events in {len(document['files'])} files, with {manifest.NAME}: {out}")
+    click.echo(f"Events: {document['events']}, files: {len(document['files'])}, and {manifest.NAME}: {out}")
 
 
 @click.command("export-verify")
@@ -73,7 +73,7 @@ def export_verify_command(directory: Path, public_keys: Sequence[Path]) -> None:
     if display.for_people():
         for each in wrong:
             click.echo(each)
-        click.echo(f"{document.get('events')} events, {len(document['files'])} files. {_SIGNATURES[signature]}")
+        click.echo(f"Events: {document.get('events')}, files: {len(document['files'])}. {_SIGNATURES[signature]}")
         click.echo("Something is wrong with it." if wrong else "All files are as they were exported.")
     else:
         told = {"events": document.get("events"), "key": signature, "key_id": by, "wrong": wrong}

@@ -15,7 +15,8 @@ from infrastructure.cli.failures import NOT_FOUND, Failure
 from infrastructure.cli.running import follow, with_system
 from projections.audit_log import AuditEntry, AuditFilter, AuditPage, page
 
-_COLUMNS = ("position", "occurred_at", "type", "actor", "reason", "tenant", "stream_id", "event_id")
+_COLUMNS = ("position", "time", "event", "who", "why", "id")
+_TIME = "%Y-%m-%d %H:%M:%S"
 _ADVICE = "`postledger audit log` shows what there is."
 
 
@@ -42,7 +43,7 @@ def log_command(**wanted: Any) -> None:
     if not display.for_people():
         display.document({"object": "list", "has_more": found.has_more, "data": rows})
         return
-    display.console().print(display.table(_COLUMNS, ([_cell(row[name]) for name in _COLUMNS] for row in rows)))
+    display.console().print(display.table(_COLUMNS, map(_cells, found.rows)))
     if found.has_more:
         click.echo(f"There are more: --after {rows[-1]['position']}")
 
@@ -93,15 +94,15 @@ def _line(node: Node, asked: UUID) -> Text:
 
 
 def _said(entry: AuditEntry, words: str | None = None) -> str:
-    why = words or entry.reason
-    said = f"{entry.occurred_at:%Y-%m-%d %H:%M:%S} {entry.type} by {entry.actor}{f': {why}' if why else ''}"
-    return display.plain(said)
+    why = ", ".join(dict.fromkeys(filter(None, (entry.reason, words))))
+    return display.plain(f"{entry.occurred_at:{_TIME}} {entry.type} by {entry.actor}{f': {why}' if why else ''}")
 
 
 def _row(entry: AuditEntry, words: str | None = None) -> dict[str, Any]:
     row = {**asdict(entry), "occurred_at": entry.occurred_at.isoformat()}
-    return {**row, "reason": words or entry.reason}
+    return {**row, "words": words} if words else row
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)
+def _cells(entry: AuditEntry) -> list[str]:
+    time = f"{entry.occurred_at:{_TIME}}"
+    return [str(entry.position), time, entry.type, entry.actor, entry.reason or "", str(entry.event_id)]

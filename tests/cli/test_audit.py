@@ -163,6 +163,7 @@ def test_the_log_is_filtered_and_paged(keyed: Keyed) -> None:
     assert [row["position"] for row in rest["data"]] == [3]
     assert keyed.run("audit", "log", "--tenant", "globex")["data"] == []
     assert len(keyed.run("audit", "log", "--since", NOW.isoformat())["data"]) == 9
+    assert "refused" in keyed.seen("audit", "log")
 
 
 def test_a_trace_is_a_tree_with_who_and_why(keyed: Keyed) -> None:
@@ -172,7 +173,7 @@ def test_a_trace_is_a_tree_with_who_and_why(keyed: Keyed) -> None:
     told = keyed.run("audit", "trace", str(email.id))
     requeued = told["data"][-1]
     assert (requeued["type"], requeued["actor"]) == ("email.requeued", "operator:cli")
-    assert requeued["reason"] == "their mailbox is mended"
+    assert requeued["words"] == "their mailbox is mended"
     one = keyed.run("audit", "trace", requeued["event_id"])
     assert [node["event_id"] for node in one["data"]] == [requeued["event_id"]]
     assert one["begun_by"]["type"] == "email.queued"
