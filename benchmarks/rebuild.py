@@ -1,6 +1,6 @@
 """Rebuilding all read models, against only reading and decoding the log; and whether its memory grows with the log.
 
-Each measurement has a process of its own (`python -m benchmarks.rebuild fold|decode URL`), for a true peak of memory.
+Each measurement has a process of its own (`python -m benchmarks.rebuild fold|decode|… URL`), for a true peak of memory.
 """
 
 import asyncio
@@ -9,9 +9,17 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from statistics import median
+from uuid import UUID
+
+from eventsourcing.application import Application
+from eventsourcing.persistence import Tracking
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresFactory, PostgresTrackingRecorder
+from eventsourcing.projection import Projection
+from eventsourcing.projection import ProjectionRunner as LibraryRunner
+from psycopg.conninfo import conninfo_to_dict
 
 from application.ports import StoredContent
 from benchmarks.result import Result
@@ -21,6 +29,7 @@ from domain.answer import Answer, RecipientReport
 from domain.email import Email
 from domain.ids import uuid7
 from infrastructure.bootstrap import PROJECTIONS, now, tune_garbage_collection
+from infrastructure.builder import Builder
 from infrastructure.database.engines import Database
 from infrastructure.database.notifications import Wakeups
 from infrastructure.ledger.ledger import EventLedger
@@ -28,10 +37,10 @@ from infrastructure.ledger.mapper import EventMapper
 from infrastructure.ledger.postgres import PostgresEventStore
 from infrastructure.ledger.store import Append
 from infrastructure.projection_runner import ProjectionRunner
-from infrastructure.rebuild import Rebuild
 from tests.samples import content, draft, stamp, taken
 
 PAGE = 5_000
+NAMES = [projection.name for projection in PROJECTIONS]
 SMALL = 10_000  # events
 EVENTS_EACH = 4  # queued, started, dispatched, delivered
 
@@ -43,16 +52,28 @@ def measure(quick: bool) -> list[Result]:
         _fill(small_url, SMALL)
         _fill(large_url, large)
         small = _child("fold", small_url)
-        pairs = [(_child("decode", large_url), _child("fold", large_url)) for _ in range(runs)]
-    floors, folds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    growth = median(fold["peak_mb"] for fold in folds) - small["peak_mb"]
+        rounds = [[_child(what, large_url) for what in ("decode", "fold", "halves")] for _ in range(runs)]
+        library = _child("library", small_url)
+    floors, folds, halves = zip(*rounds, strict=True)
+    floor, fold = median(each["rate"] for each in floors), median(each["rate"] for each in folds)
+    growth = median(each["peak_mb"] for each in folds) - small["peak_mb"]
+    what = f"rebuild of all {len(PROJECTIONS)} read models, {large:,} events"
     return [
+        Result(f"{what}, one process / reading and decoding", "events/s", fold, floor, "ratio >= 0.5"),
         Result(
-            f"rebuild of all read models, {large:,} events, one process",
+            f"{what}, two processes / reading and decoding in one",
             "events/s",
-            median(fold["rate"] for fold in folds),
-            median(floor["rate"] for floor in floors),
-            "ratio >= 0.4",
+            median(each["rate"] for each in halves),
+            floor,
+            "ratio >= 0.8",
+        ),
+        Result(
+            "rebuild / the library's own projection runner, which writes no rows but its position",
+            "events/s",
+            fold,
+            library["rate"],
+            "ratio >= 20",
+            note=f"the library over {SMALL:,} events",
         ),
         Result(
             f"peak memory of a rebuild, {large:,} events over {SMALL:,}",
@@ -109,12 +130,85 @@ async def _decode(ledger: EventLedger, url: str) -> int:
     return count
 
 
-async def _fold(ledger: EventLedger, url: str) -> int:
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+async def _built(ledger: EventLedger, url: str, work: Callable[[Builder], Awaitable[int]]) -> int:
     database, wakeups = Database.open(url), Wakeups(url)
     await ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now).prepare()
-    position = await Rebuild(ledger, database, PROJECTIONS, wakeups, now, page=PAGE).run(lambda done, total: None)
+    builder = Builder(ledger, database, PROJECTIONS, wakeups, now, page=PAGE)
+    await builder.cancel(NAMES)  # what begins by itself where there are many events
+    position = await work(builder)
     database.close()
     return position
+
+
+async def _fold(ledger: EventLedger, url: str) -> int:
+    return await _built(ledger, url, lambda builder: builder.rebuild(NAMES, _silent))
+
+
+async def _halves(ledger: EventLedger, url: str) -> int:
+    """Two processes of their own fold half of the streams each; this one puts the halves together."""
+
+    async def work(builder: Builder) -> int:
+        await builder.begin(NAMES, 2)
+        commands = [[sys.executable, "-m", "benchmarks.rebuild", f"part{n}", url] for n in (0, 1)]
+        children = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
+        for child in children:
+            assert await asyncio.to_thread(child.wait) == 0
+        return await builder.rebuild(NAMES, _silent)
+
+    return await _built(ledger, url, work)
+
+
+def _part(number: int) -> Callable[[EventLedger, str], Awaitable[int]]:
+    async def part(ledger: EventLedger, url: str) -> int:
+        database, wakeups = Database.open(url), Wakeups(url)
+        builder = Builder(ledger, database, PROJECTIONS, wakeups, now, page=PAGE)
+        await builder.replay(NAMES, _silent, only=number)
+        database.close()
+        return 1
+
+    return part
+
+
+async def _library(ledger: EventLedger, url: str) -> int:
+    """The library's runner over the same events, with a projection that does nothing but keep its position."""
+    end = await ledger.position()
+    info = conninfo_to_dict(url)
+    names = {"DBNAME": "dbname", "HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
+    env = {f"POSTGRES_{key}": str(info.get(name, "")) for key, name in names.items()}
+    env |= {"POSTGRES_PORT": str(info.get("port", 5432)), "PERSISTENCE_MODULE": "eventsourcing.postgres"}
+    runner = LibraryRunner(
+        application_class=_OurLog, projection_class=_Nothing, view_class=PostgresTrackingRecorder, env=env
+    )
+    with runner:
+        await asyncio.to_thread(runner.wait, end, 300)
+    return end
+
+
+class _OurLog(Application[UUID]):
+    """Our events table, read by the library with our mapper."""
+
+    name = "ours"
+
+    def construct_recorder(self) -> PostgresApplicationRecorder:
+        factory = self.factory
+        assert isinstance(factory, PostgresFactory)
+        return PostgresApplicationRecorder(factory.datastore, events_table_name="events")
+
+    def construct_mapper(self) -> EventMapper:
+        return EventMapper()
+
+
+class _Nothing(Projection[PostgresTrackingRecorder]):
+    """Takes note of each event."""
+
+    name = "nothing"
+
+    def process_event(self, domain_event: object, tracking: Tracking) -> None:
+        self.view.insert_tracking(tracking)
 
 
 async def _measured(work: Callable[[EventLedger, str], Awaitable[int]], url: str) -> dict[str, float]:
@@ -127,6 +221,15 @@ async def _measured(work: Callable[[EventLedger, str], Awaitable[int]], url: str
     return {"rate": rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
+_WORK: Mapping[str, Callable[[EventLedger, str], Awaitable[int]]] = {
+    "decode": _decode,
+    "fold": _fold,
+    "halves": _halves,
+    "part0": _part(0),
+    "part1": _part(1),
+    "library": _library,
+}
+
 if __name__ == "__main__":
     tune_garbage_collection()
-    print(json.dumps(asyncio.run(_measured({"decode": _decode, "fold": _fold}[sys.argv[1]], sys.argv[2]))))
+    print(json.dumps(asyncio.run(_measured(_WORK[sys.argv[1]], sys.argv[2]))))
