@@ -264,7 +264,7 @@ DEEDS: Sequence[Deed] = (_alter, _remove, _insert, _swap, _truncate)
 
 
 @given(chance=chances)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_done_is_found_where_it_was_done(book: Book, chance: Random) -> None:
     book.restore()
     rows = book.rows()

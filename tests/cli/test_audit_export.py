@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,14 @@ def test_an_event_that_cannot_be_read_is_exported_as_far_as_it_is_known(tmp_path
     assert (row["position"], row["type"], row["version"], row["data"]) == (2, "email.unheard_of.v1", 2, None)
 
 
+@pytest.fixture(scope="module")
+def whole(keyed: Keyed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of everything."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    exported(keyed, out)
+    return out
+
+
 def _append(out: Path) -> None:
     with (out / "events-000001.ndjson").open("a") as file:
         file.write("{}\n")
@@ -154,9 +163,9 @@ def _manifest(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None
     ],
 )
 def test_whatever_is_changed_afterwards_is_found(
-    keyed: Keyed, tmp_path: Path, tamper: Callable[[Path], None], said: str
+    keyed: Keyed, tmp_path: Path, whole: Path, tamper: Callable[[Path], None], said: str
 ) -> None:
-    exported(keyed, tmp_path / "out")
+    shutil.copytree(whole, tmp_path / "out")
     tamper(tmp_path / "out")
     verdict = keyed.run("audit", "export-verify", str(tmp_path / "out"), code=1)
     assert any(said in wrong for wrong in verdict["wrong"])
