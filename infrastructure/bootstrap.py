@@ -71,6 +71,7 @@ from infrastructure.providers.drilled import Drilled
 from infrastructure.providers.measured import Measured
 from infrastructure.sent_messages import SqlSentMessages
 from infrastructure.settings import PREFIX, Settings, SettingsError, variable
+from infrastructure.verification.verify import build_check
 from infrastructure.vitals import SqlVitals
 from infrastructure.web.service import Service
 from infrastructure.workers import Loop, fetching, learning, watching
@@ -228,7 +229,7 @@ def bootstrap(settings: Settings) -> System:
     signer = _signer(settings)
     chain = ChainKeeper(ledger, database, now, signer, settings.audit_every)
     loops.append(watching(chain, Leadership(database, _CHAINING)))
-    builder = Builder(ledger, database, PROJECTIONS, wakeups, now)
+    builder = Builder(ledger, database, PROJECTIONS, wakeups, now, check=build_check(ledger, database))
     loops.append(watching(builder, Leadership(database, _BUILDING)))
     loops += _fetching(settings, sources, inbox, metrics)
     return System(

@@ -1,14 +1,21 @@
 """`postledger projections` beside a running service: how far they are, what is parked, and following it again."""
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from infrastructure.database.signal import Signal
+from infrastructure.ledger.ledger import EventLedger
+from infrastructure.ledger.postgres import PostgresEventStore
 from tests.cli.test_drill import postledger
-from tests.service import QUICK, RunningService, until
+from tests.samples import queued, stamp
+from tests.service import QUICK, RunningService, run, started, until
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +71,66 @@ def test_a_read_model_that_is_none_is_named() -> None:
     assert ran.exit_code == 4
     assert "emial" in ran.stderr
     assert "emails" in ran.stderr
+
+
+def test_read_models_are_made_anew_rolled_back_and_what_is_left_is_dropped(service: RunningService) -> None:
+    id = sent(service)
+    rebuilt = said("rebuild", "emails", "statistics")
+    assert rebuilt["rebuilt"] == ["emails", "statistics"]
+    change(service, "UPDATE emails_v1 SET subject = 'spoilt'")
+    assert said("rollback", "emails")["rolled_back"] == ["emails"]
+    assert {row["subject"] for row in service.ask("GET", "/emails")[1]["data"]} == {"Hello"}
+    until(lambda: id in [row["id"] for row in service.ask("GET", "/emails")[1]["data"]])
+    assert said("status")["data"] == []
+    dropped = said("drop", "emails", "--yes")["dropped"]
+    assert [name.partition("__")[0] for name in dropped] == ["email_counts_v1", "email_terms_v1", "emails_v1"]
+    assert said("drop", "emails")["dropped"] == []
+    refused = postledger("projections", "rollback", "emails", settings=QUICK)
+    assert (refused.exit_code, "no tables" in refused.output) == (1, True)
+    assert said("cancel")["cancelled"] == []
+
+
+def test_sqlite_has_one_writer(service: RunningService) -> None:
+    refused = postledger("projections", "rebuild", "--processes", "2", settings=QUICK)
+    assert (refused.exit_code, "one writer" in refused.output) == (2, True)
+
+
+def test_killed_processes_that_fold_side_by_side_are_gone_on_from(postgres_url: str, tmp_path: Path) -> None:
+    settings = {**QUICK, "database_url": postgres_url}
+    arguments = ("projections", "rebuild", "emails", "statistics", "--processes", "2")
+    asyncio.run(_filled(postgres_url, 6_000))
+    with started(tmp_path, *arguments, settings=settings) as process:
+        until(lambda: _folded(postgres_url) > 0 or process.poll() is not None)
+        process.kill()
+        process.wait()
+    until(lambda: _alone(postgres_url))  # those who fold end with it
+    ran = run(tmp_path, *arguments, settings=settings)
+    assert ran.returncode == 0, ran.stderr
+    checked = run(tmp_path, "projections", "verify", "emails", "statistics", settings=settings)
+    assert checked.returncode == 0, checked.stdout
+
+
+async def _filled(url: str, events: int) -> None:
+    ledger = EventLedger(PostgresEventStore(url), Signal())
+    for _ in range(events // 1000):
+        emails = [queued(tenant="acme") for _ in range(500)]
+        for email in emails:
+            email.cancel(stamp())
+        await ledger.append([event for email in emails for event in email.collect_events()])
+    await ledger.close()
+
+
+def _folded(url: str) -> int:
+    """How far the build is."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        if connection.execute("SELECT to_regclass('projection_builds') IS NULL").fetchone() == (True,):
+            return 0
+        row = connection.execute("SELECT coalesce(max(position), 0) FROM projection_builds").fetchone()
+        return int(row[0]) if row else 0
+
+
+def _alone(url: str) -> bool:
+    """Whether nobody else is connected."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query).fetchone() == (0,)
