@@ -33,6 +33,7 @@ def tables(suffix: str = "") -> Tables:
         info=of_stream("email_id"),
     )
     counts = _sums(f"statistics_v1{suffix}", metadata)
+    Index(f"{counts.name}_by_value", *(counts.c[name] for name in ("tenant", "dimension", "value", "hour")))
     times = _sums(f"statistics_times_v1{suffix}", metadata, Column("bucket", Integer, primary_key=True))
     return accounts, counts, times
 
@@ -48,7 +49,6 @@ def _sums(name: str, metadata: MetaData, *more: Column[int]) -> Table:
         Column("measure", String, primary_key=True),
         *more,
         Column("total", BigInteger, nullable=False),
-        Index(f"{name}_by_value", "tenant", "dimension", "value", "hour"),
         info=SUMS,
     )
 

@@ -49,6 +49,7 @@ class Question:
     by: Dimension | None = None  # with the `limit` that have most
     of: tuple[Dimension, str] | None = None  # with `by` the same dimension: what its values begin with
     limit: int = 20
+    times: Sequence[str] = TIMED
 
     @property
     def dimension(self) -> Dimension:
@@ -119,7 +120,7 @@ def ask(connection: Connection, question: Question) -> Answer:
 def calls(connection: Connection, tenant: str | None, now: datetime) -> Mapping[str, Figures]:
     """How the calls to each provider went in the last 24 hours, by name; there are few providers."""
     window = Window.between(now - _DAY, now + timedelta.resolution, None, UTC)
-    found = ask(connection, Question(tenant, window, by="provider", limit=1000)).figures
+    found = ask(connection, Question(tenant, window, by="provider", limit=1000, times=("provider_latency",))).figures
     return {figures.value: figures for figures in found if figures.value is not None}
 
 
@@ -158,7 +159,7 @@ def _add_times(
     for value, slot, measure, bucket, count in _sums(connection, TIMES, question, values, TIMES.c.bucket):
         buckets[value, slot, measure].append((bucket, count))
     for (value, slot), figures in found.items():
-        figures.times = {m: sketch(buckets[value, slot, m]) for m in TIMED if (value, slot, m) in buckets}
+        figures.times = {m: sketch(buckets[value, slot, m]) for m in question.times if (value, slot, m) in buckets}
 
 
 # -- SQL -------------------------------------------------------------------------------------------------------------
@@ -194,6 +195,8 @@ def _sums(
     columns = which, _slot(table, question.window).label("slot"), c.measure, *more
     total = cast(func.sum(c.total), BigInteger)
     query = select(*columns, total).where(_mine(connection, table, question)).having(func.sum(c.total) > 0)
+    if table is TIMES:
+        query = query.where(c.measure.in_(question.times))
     if question.by is not None:
         query = query.where(c.value.in_(values))
     elif question.of is not None:

@@ -2,14 +2,18 @@
 
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from click.testing import CliRunner
 
 from domain import events as e
 from domain.answer import RecipientReport
 from domain.email import Email
 from infrastructure.bootstrap import now
+from infrastructure.cli import display, main
 from infrastructure.cli.statistics import bar, percent, seconds
+from infrastructure.settings import child_environment
 from tests.cli.stocked import Stocked
 from tests.samples import LEASE, queued, stamp, taken
 
@@ -62,14 +66,24 @@ def test_providers_are_listed_with_how_their_calls_went(stores: Stocked) -> None
     assert backup["last_24_hours"]["latency"] is None
 
 
-def test_people_see_tables_with_bars(stores: Stocked) -> None:
-    seen = stores.on_a_terminal("statistics", "--by", "stream", "--tenant", "acme")
-    assert "delivered in" in seen
-    assert "30 s, 30 s" in seen
-    bulk = next(line for line in seen.splitlines() if line.strip().startswith("bulk"))
+def test_people_see_tables_with_bars(stores: Stocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "for_people", lambda: True)
+
+    def seen(*arguments: str) -> str:
+        environment = child_environment(stores.settings) | {"COLUMNS": "150"}
+        return CliRunner().invoke(main, arguments, env=environment).stdout
+
+    by_stream = seen("statistics", "--by", "stream", "--tenant", "acme")
+    assert "delivered in" in by_stream
+    assert "30 s, 30 s" in by_stream
+    bulk = next(line for line in by_stream.splitlines() if line.strip().startswith("bulk"))
     assert "█" * 16 in bulk
-    listed = stores.on_a_terminal("providers", "list")
-    assert "p95" in listed
+    days = seen("statistics", "--per", "day", "--since", "2d", "--time-zone", "Asia/Tokyo")
+    assert START.astimezone(ZoneInfo("Asia/Tokyo")).date().isoformat() in days
+    overview = seen("statistics", "--tenant", "acme")
+    assert ["delivered", "3", "100"] in [line.split()[:3] for line in overview.splitlines()]
+    assert "Nothing was counted." in seen("statistics", "--tenant", "nobody")
+    assert "p95" in seen("providers", "list")
 
 
 @pytest.mark.parametrize(
