@@ -1,12 +1,11 @@
 """What statistics count, by which dimensions, and how they sketch times. `docs/statistics.md` says what each means."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal, get_args
+from typing import Literal
 
 from ddsketch.mapping import LogarithmicMapping
 
 Dimension = Literal["all", "stream", "provider", "tag", "domain"]
-DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 # Where recipients ended, each in one of these at most; a requeue lets one end once more.
 ENDS = (
@@ -20,9 +19,9 @@ MAIN = (
 )
 # Not counted by tag or domain: of those there are as many as clients like, and each measure is a row an hour.
 MORE = ("opened_by_machine", "opens", "clicked_by_machine", "clicks", "delayed", "unattributed")
-# Calls to a provider, each of which ends in one of `taken`, `in_doubt`, `call_expired` and `error_…`.
-CALLS = ("attempts", "taken", "deferred", "in_doubt", "call_expired")
-ERROR = "error_"  # followed by the error class
+# Each of the `attempts` (calls to a provider) has one of these outcomes; after a `deferred` one another was planned.
+OUTCOMES = ("taken", "in_doubt", "call_expired")
+ERROR = "error_"  # followed by the error class: an outcome too
 
 TIMES = ("time_to_dispatch", "time_to_delivery", "provider_latency")
 BRIEF: frozenset[Dimension] = frozenset({"tag", "domain"})  # have the main measures only, and no times

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from projections.statistics import COUNTS, TIMES
-from projections.statistics_measures import ACCURACY, BOUNCES, BRIEF, ERROR, Dimension, typical
+from projections.statistics_measures import ACCURACY, BOUNCES, BRIEF, ERROR, OUTCOMES, Dimension, typical
 from projections.statistics_measures import TIMES as TIMED
 from projections.statistics_windows import Slot, Window
 
@@ -30,8 +30,8 @@ _DAY = timedelta(days=1)
 QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 # What share of what. Of an hour or a day both sides are what happened then, so that a rate may be above 1.
 _RATES: Mapping[str, tuple[str, str]] = {
-    "delivery": ("delivered", "sent"),
-    "bounce": ("bounced", "sent"),
+    "delivery": ("delivered", "asked"),
+    "bounce": ("bounced", "asked"),
     "complaint": ("complained", "delivered"),
     "open": ("opened", "delivered"),
     "click": ("clicked", "delivered"),
@@ -74,15 +74,14 @@ class Figures:
     times: Mapping[str, Times] = field(default_factory=dict)
 
     def __getitem__(self, measure: str) -> int:
-        """Also `bounced`, `sent` (taken by a provider, or refused) and `concluded` (attempts)."""
+        """Also `bounced`, `asked` (taken by a provider, or refused) and `concluded` (attempts)."""
         counts = self.counts
         if measure == "bounced":
             return sum(counts.get(each, 0) for each in BOUNCES)
-        if measure == "sent":
+        if measure == "asked":
             return counts.get("dispatched", 0) + counts.get("refused", 0)
         if measure == "concluded":
-            ended = ("taken", "in_doubt", "call_expired")
-            return sum(counts.get(each, 0) for each in ended) + sum(self.errors.values())
+            return sum(counts.get(each, 0) for each in OUTCOMES) + sum(self.errors.values())
         return counts.get(measure, 0)
 
     @property

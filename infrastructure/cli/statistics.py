@@ -23,7 +23,7 @@ from projections.statistics_queries import Answer, Figures, Question, ask
 from projections.statistics_windows import Slot
 
 _OPTION = {"group_by": "by", "time_zone": "time-zone"}  # where it is called otherwise than the parameter
-_WIDTH = 16  # characters of the longest bar
+_WIDTH = 12  # characters of the longest bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 _Cell = Callable[[Figures], str]
@@ -59,30 +59,43 @@ def _times(measure: str) -> _Cell:
 
 
 _FATE: Sequence[tuple[str, _Cell]] = (
-    ("dispatched", _count("dispatched")),
+    ("sent", _count("dispatched")),
     ("delivered", _count("delivered")),
     ("%", _rate("delivery")),
     ("bounced", _count("bounced")),
     ("failed", _count("failed")),
-    ("complained", _count("complained")),
+    ("complaints", _count("complained")),
     ("opened", _count("opened")),
     ("clicked", _count("clicked")),
 )
 _MAIL = (("emails", _count("accepted")), ("recipients", _count("recipients")), *_FATE)
-_TIMES = (("dispatched in", _times("time_to_dispatch")), ("delivered in", _times("time_to_delivery")))
+_TIMES = (("sent in", _times("time_to_dispatch")), ("delivered in", _times("time_to_delivery")))
 _CALLS = (
     ("attempts", _count("attempts")),
     ("success", _rate("success")),
     ("in doubt", _count("in_doubt")),
     ("answers in", _times("provider_latency")),
 )
-# What is told of all together, each with what it is a share of.
+# What is told of all together: what it is called, and what it is a share of.
 _ALL = (
-    *(("accepted", ""), ("recipients", ""), ("requeued", ""), ("dispatched", "recipients"), ("delivered", "sent")),
-    ("bounced", "sent"),
-    *(("rejected", "sent"), ("suppressed", "recipients"), ("failed", "recipients"), ("cancelled", "recipients")),
-    *(("expired", "recipients"), ("complained", "delivered"), ("opened", "delivered"), ("clicked", "delivered")),
-    *(("unsubscribed", "delivered"), ("attempts", ""), ("taken", "attempts"), ("in_doubt", "attempts")),
+    ("accepted", "emails", ""),
+    ("recipients", "recipients", ""),
+    ("requeued", "requeued", ""),
+    ("dispatched", "sent", "recipients"),
+    ("delivered", "delivered", "asked"),
+    ("bounced", "bounced", "asked"),
+    ("rejected", "rejected", "asked"),
+    ("suppressed", "suppressed", "recipients"),
+    ("failed", "failed", "recipients"),
+    ("cancelled", "cancelled", "recipients"),
+    ("expired", "expired", "recipients"),
+    ("complained", "complaints", "delivered"),
+    ("opened", "opened", "delivered"),
+    ("clicked", "clicked", "delivered"),
+    ("unsubscribed", "unsubscribed", "delivered"),
+    ("attempts", "attempts", ""),
+    ("taken", "taken", "concluded"),
+    ("in_doubt", "in doubt", "concluded"),
 )
 
 
@@ -167,10 +180,9 @@ def _show(question: Question, answer: Answer, whole: Answer, zone: ZoneInfo) -> 
 
 def _overview(total: Figures, title: str) -> Table:
     rows: list[list[str | Text]] = []
-    for measure, of in _ALL:
+    for measure, name, of in _ALL:
         share = total[measure] / total[of] if total[of] else None
         drawn = "" if share is None else bar(min(share, 1))
-        name = "emails" if measure == "accepted" else measure.replace("_", " ")
         rows += [[name, f"{total[measure]:,}", percent(share), drawn]] if total[measure] else []
     rows += [[name, cell(total), "", ""] for name, cell in (*_TIMES, _CALLS[-1]) if cell(total)]
     return display.table(("", "", "%", ""), rows, title)
@@ -179,7 +191,7 @@ def _overview(total: Figures, title: str) -> Table:
 def _lines(
     question: Question, names: Sequence[str], answer: Answer, total: Figures, zone: ZoneInfo, title: str
 ) -> Table:
-    columns = [(name, cell) for name, cell in _columns(question) if cell(total) or any(map(cell, answer.figures))]
+    columns = _columns(question, [*answer.figures, total])
     measure = "attempts" if question.dimension == "provider" else "recipients"
     most = max((figures[measure] for figures in answer.figures), default=0) or 1
     rows: list[list[str | Text]] = [
@@ -187,13 +199,25 @@ def _lines(
         for figures in answer.figures
     ]
     rows.append(["all", *[""] * (len(names) - 1), *(cell(total) for _, cell in columns), ""])
-    return display.table((*names, *(name for name, _ in columns), ""), rows, title)
+    made = display.table((*names, *(name for name, _ in columns), ""), rows, title)
+    for column in made.columns:
+        column.no_wrap = column.header in (
+            *names,
+            *dict(_TIMES),
+            "answers in",
+            "",
+        )  # what cannot be read when it is cut
+    return made
 
 
-def _columns(question: Question) -> Sequence[tuple[str, _Cell]]:
+def _columns(question: Question, told: Sequence[Figures]) -> list[tuple[str, _Cell]]:
+    """Those that say something, and something new."""
     if question.dimension == "provider":
-        return (*_CALLS, *_FATE)
-    return _MAIL if question.dimension in BRIEF else (*_MAIL, *_TIMES)
+        columns = [*_CALLS, *_FATE]
+    else:
+        columns = [*_MAIL, *(() if question.dimension in BRIEF else _TIMES)]
+    same = all(figures["accepted"] == figures["recipients"] for figures in told)
+    return [(name, cell) for name, cell in columns if any(map(cell, told)) and not (same and name == "recipients")]
 
 
 def _names(question: Question, figures: Figures, zone: ZoneInfo) -> list[str]:

@@ -77,7 +77,7 @@ def test_people_see_tables_with_bars(stores: Stocked, monkeypatch: pytest.Monkey
     assert "delivered in" in by_stream
     assert "30 s, 30 s" in by_stream
     bulk = next(line for line in by_stream.splitlines() if line.strip().startswith("bulk"))
-    assert "█" * 16 in bulk
+    assert "█" * 12 in bulk
     days = seen("statistics", "--per", "day", "--since", "2d", "--time-zone", "Asia/Tokyo")
     assert START.astimezone(ZoneInfo("Asia/Tokyo")).date().isoformat() in days
     overview = seen("statistics", "--tenant", "acme")
@@ -107,5 +107,5 @@ def test_numbers_are_written_for_people() -> None:
     assert [seconds(each) for each in times] == [
         *("0.001 s", "0.25 s", "2.1 s", "30 s", "119 s", "2 min", "2 h", "24 h", "2 d"),
     ]
-    assert [bar(each).plain for each in (0, 0.5, 1)] == ["", "█" * 8, "█" * 16]
-    assert bar(1 / 128).plain == "▏"
+    assert [bar(each).plain for each in (0, 0.5, 1)] == ["", "█" * 6, "█" * 12]
+    assert bar(1 / 96).plain == "▏"
