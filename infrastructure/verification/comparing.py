@@ -68,8 +68,9 @@ class Comparing:
 
     def _stream(self, table: Table, column: str, place: Any) -> UUID | None:
         if isinstance(table.c[column].type, Id):
-            named: UUID = place
-            return named
+            return place if isinstance(place, UUID) else None
+        if not isinstance(place, int):
+            return None
         if place not in self._begun and not self.verdict.too_many:
             self._begun[place] = self._log.begun([place])[0]
         return self._begun.get(place)

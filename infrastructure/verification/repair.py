@@ -27,7 +27,7 @@ from infrastructure.database.engines import Database
 from infrastructure.database.notifications import PROJECTIONS
 from infrastructure.database.parked import unpark
 from infrastructure.verification.copies import Copies, Copy, Progress, Subject
-from infrastructure.verification.differences import different_sums
+from infrastructure.verification.differences import different_sums, written
 from infrastructure.verification.report import Report, Verdict
 from infrastructure.verification.verify import HELD, PAGE, Verification, in_a_thread, silent
 from projections import rows
@@ -196,7 +196,7 @@ def _indexed(table: Table, column: str) -> bool:
 def _replace(connection: Connection, is_: Table, should_be: Table, places: Sequence[Any]) -> int:
     """Of rows that stay, what no event tells stays too."""
     column, names = str(stream_column(is_)), is_.columns.keys()
-    mine, wanted = is_.c[column].in_(places), should_be.c[column].in_(places)
+    mine, wanted = (written(connection, table.c[column], places) for table in (is_, should_be))
     if not is_.primary_key.columns:
         new = insert(is_).from_select(names, select(should_be).where(wanted))
         return max(_run(connection, delete(is_).where(mine)), _run(connection, new))

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
 from infrastructure.cli.verify import report_json
 from infrastructure.database import parked
@@ -20,7 +20,7 @@ from infrastructure.verification.verify import verify
 from projections import dispatch_queue, emails, statistics
 from projections.dispatch_queue import QUEUE
 from projections.emails import COUNTS, EMAILS, TERMS
-from projections.projection import Projection
+from projections.projection import Projection, told
 from tests.fakes import MemoryLedger
 from tests.projections.reading import numbered
 from tests.projections.spoiling import EVERY, LOG, Rows, spoil, stated
@@ -100,6 +100,30 @@ def test_what_no_event_tells_does_not_count_and_stays(database_url: str) -> None
             assert [tuple(row) for row in connection.execute(leases)] == [("worker", "main")]
 
     world(database_url, scenario, models=SOME)
+
+
+def run(connection: Connection, statement: str) -> None:
+    connection.execute(text(statement))
+
+
+@pytest.mark.parametrize("value", ["'x'", "x'00'", "4711"])
+def test_what_no_column_may_hold_is_found_and_mended(sqlite_url: str, value: str) -> None:
+    """SQLite takes anything."""
+
+    async def scenario(world: World) -> None:
+        truth = world.stated(SOME)
+        for table in (EMAILS, TERMS, QUEUE):
+            rows = f"(SELECT rowid FROM {table.name} ORDER BY rowid LIMIT 1 OFFSET"
+            for place, column in enumerate(told(table)):
+                await world.database.tell(
+                    run, f"UPDATE {table.name} SET {column} = {value} WHERE rowid = {rows} {place})"
+                )
+            repaired = await repair(world.ledger, world.database, SOME)
+            assert sum(v.counts.total() for v in repaired.before.verdicts) >= len(told(table))
+            assert repaired.right
+            assert world.stated(SOME) == truth
+
+    world(sqlite_url, scenario, models=SOME)
 
 
 def test_a_dry_run_changes_nothing(database_url: str) -> None:
@@ -205,7 +229,7 @@ def test_where_very_much_differs_nothing_is_changed(sqlite_url: str, monkeypatch
         assert (repaired.right, repaired.mended) == (False, [])
         (verdict,) = [verdict for verdict in repaired.before.verdicts if not verdict.right]
         assert verdict.too_many
-        assert verdict.counts["emails_v1", "different"] > 5
+        assert verdict.counts[EMAILS.name, "different"] > 5
 
     world(sqlite_url, scenario)
 

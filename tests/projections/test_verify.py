@@ -22,7 +22,7 @@ from infrastructure.verification.reader import LogReader
 from infrastructure.verification.sampling import pick
 from infrastructure.verification.verify import build_check, check_sample, verify
 from projections import dispatch_queue, emails, statistics, suppressions
-from projections.emails import EMAILS
+from projections.emails import COUNTS, EMAILS
 from tests.fakes import MemoryLedger
 from tests.postgres import PostgresServer
 from tests.projections.spoiling import EVERY, LOG, long_log
@@ -110,7 +110,7 @@ def test_a_sample_finds_what_is_wrong_with_its_streams_and_can_be_repeated(datab
         assert reports[0].streams == 10
         assert reports[0].verdicts == reports[1].verdicts
         found = [verdict for verdict in reports[0].verdicts if not verdict.right]
-        assert [(verdict.name, verdict.left_out) for verdict in found] == [("emails", ("email_counts_v1",))]
+        assert [(verdict.name, verdict.left_out) for verdict in found] == [("emails", (COUNTS.name,))]
         assert set(found[0].wrong) <= set(everything)
         whole = await verify(world.ledger, world.database, SOME, sample=1000)
         assert whole.streams == len(ids)
@@ -153,7 +153,7 @@ def test_a_build_is_checked_before_it_is_swapped_in(database_url: str) -> None:
             builds = {row.name: row.suffix for row in connection.execute(BUILDS.select())}
         check = build_check(world.ledger, world.database, streams=15)
         assert await check(emails.PROJECTION, builds["emails"]) is None
-        spoil = text(f"UPDATE emails_v1{builds['emails']} SET status = 'wrong'")
+        spoil = text(f"UPDATE {EMAILS.name}{builds['emails']} SET status = 'wrong'")
         await world.database.tell(lambda connection: connection.execute(spoil))
         sentence = await check(emails.PROJECTION, builds["emails"])
         assert sentence is not None
