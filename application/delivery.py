@@ -26,7 +26,7 @@ from application.ports import (
     Refusal,
     SuppressionList,
 )
-from application.routing import Choice, Router, clock
+from application.routing import Choice, Plan, Router, clock
 from application.surprises import log_surprise
 from domain.answer import Answer
 from domain.delivery import ErrorClass
@@ -130,9 +130,8 @@ class Delivery:
         """The first provider that has room for this email, or what to wait for."""
         now = self._tools.clock()
         plan = self._tools.router.plan(email, self._tools.states.of, now)
-        lane = f"route:{plan.route}"
         if plan.rule:
-            return _Wait(plan.until, lane, rule=plan.rule)
+            return _Wait(plan.until, f"route:{plan.route}", rule=plan.rule)
         refused: list[tuple[Choice, Refusal]] = []
         for choice in plan.choices:
             if _rather_waits(refused, choice, now):
@@ -144,8 +143,7 @@ class Delivery:
             if kind in _RULES:
                 return _Wait(refusal.until, refusal.key, rule=_RULES[kind])
             refused.append((choice, refusal))
-        later = [*filter(None, (plan.until,)), *(refusal.until for _, refusal in refused)]
-        return _Wait(min(later, default=None), lane, plan.own, reason=plan.wait)
+        return _wait(plan, refused)
 
     async def _take(self, email: Email, choice: Choice, now: datetime) -> Refusal | None:
         wants = self._tools.quotas.wants(email, choice)
@@ -182,7 +180,8 @@ class Delivery:
     def _held(self, email: Email, turn: _Wait) -> Held | None:
         if turn.until is None or email.due_at is None or (turn.rule and turn.lane.startswith("route:")):
             return None  # it has ended, or is to wait by its own history
-        return Held(None if turn.own else turn.lane, turn.until)
+        end = min(filter(None, (email.expires_at, email.give_up_at)))  # which is seen in time, whatever it waits for
+        return Held(None if turn.own else turn.lane, min(turn.until, end))
 
     def _doubt(self, email: Email) -> None:
         if email.step(self._tools.clock()) is Step.DOUBT:
@@ -341,6 +340,17 @@ def _rather_waits(refused: Sequence[tuple[Choice, Refusal]], choice: Choice, now
     """
     preferred = (refusal for other, refusal in refused if other.priority < choice.priority)
     return any(not each.key.startswith("probe:") and each.until - now <= _PATIENCE for each in preferred)
+
+
+def _wait(plan: Plan, refused: Sequence[tuple[Choice, Refusal]]) -> _Wait:
+    """For whichever comes first. What waits for room does so in a lane, also where its own history leaves it fewer
+    choices than others have: each of a thousand would look for itself, again and again."""
+    lane, room = f"route:{plan.route}", min((refusal.until for _, refusal in refused), default=None)
+    if room is None or (plan.own and plan.until and plan.until < room):
+        return _Wait(plan.until, lane, plan.own, reason=plan.wait)
+    if plan.own:
+        lane = ":".join((lane, *(choice.provider for choice, _ in refused)))
+    return _Wait(min(filter(None, (plan.until, room))), lane, reason=plan.wait)
 
 
 def _after(refused: Sequence[tuple[Choice, Refusal]], choice: Choice, now: datetime) -> Choice:

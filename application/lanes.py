@@ -32,8 +32,9 @@ _Key = str | tuple[str, str]  # a lane, or what a tenant has in it
 class Lanes:
     """Remembers, for one worker, what was refused until when, and feels its way back from one email at a time.
 
-    Lanes are `route:NAME`, `domain:NAME` and `tenant:NAME`. Claiming a million emails to find a million times that
-    their provider is down would cost more than delivering them.
+    Lanes are `route:NAME`, `domain:NAME` and `tenant:NAME`, and `route:NAME:PROVIDER…` of those that only these
+    providers of the route are left to. Claiming a million emails to find a million times that their provider is down
+    would cost more than delivering them.
     """
 
     def __init__(self) -> None:

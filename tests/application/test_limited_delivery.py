@@ -240,3 +240,55 @@ def test_what_a_provider_tells_counts_where_nothing_is_configured() -> None:
         quotas.learn(name, [Rate(100, SECOND)])
     told = {name: quotas.wants(queued(), Choice(name, "configured"))[1].rate for name in ("main", "backup")}
     assert {name: rate.count for name, rate in told.items() if rate} == {"main": 2, "backup": 90}
+
+
+def test_who_is_left_one_provider_waits_for_its_room_in_a_lane_with_all_the_others() -> None:
+    async def scenario(b: Bench) -> None:
+        assert await b.limits.take(uuid4(), [Want("provider:backup", slots=1)], NOW, NOW + 10 * SECOND) is None
+        id = await b.accept()
+        assert await b.step(id) is None  # it failed at the first one, for a reason of its own
+        b.now += SECOND
+        held = await b.step(id)
+        assert held is not None
+        assert held.lane == "route:default:backup"
+        b.now = NOW + 10 * SECOND
+        assert await b.step(id) is None
+        assert b.sent == (1, 1)
+
+    play(
+        scenario, Answer(error_class=ErrorClass.TRANSIENT, about_message=True), providers={"backup": {"concurrency": 1}}
+    )
+
+
+def test_who_will_sooner_be_taken_by_another_provider_waits_on_its_own() -> None:
+    async def scenario(b: Bench) -> None:
+        await b.limits.pause("provider:backup", NOW + DAY)
+        id = await b.accept()
+        assert await b.step(id) is None
+        b.now += SECOND
+        held = await b.step(id)
+        assert held is not None
+        assert held.lane is None
+        assert held.until < NOW + 2 * 60 * SECOND
+
+    play(scenario, Answer(error_class=ErrorClass.TRANSIENT, about_message=True))
+
+
+@pytest.mark.parametrize("expires", [True, False], ids=["expires", "is given up"])
+def test_a_quota_that_frees_itself_later_does_not_put_off_the_end_of_an_email(expires: bool) -> None:
+    async def scenario(b: Bench) -> None:
+        end = NOW + 2 * DAY if expires else NOW + 3 * DAY
+        assert await b.deliver(tenant="shop") is None
+        id = await b.accept(tenant="shop", expires_at=NOW + 2 * DAY if expires else None)
+        held = await b.step(id)
+        while held is not None and held.until < end:
+            b.now = held.until
+            await b.deliver(tenant="shop")  # somebody else is faster
+            held = await b.step(id)
+        assert held is not None
+        assert held.until == end
+        b.now = end
+        assert await b.step(id) is None
+        assert isinstance((await b.events(id))[-1], e.EmailExpired if expires else e.EmailDeliveryFailed)
+
+    play(scenario, tenants={"shop": {"rate": "1/day"}})
