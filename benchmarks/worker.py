@@ -32,7 +32,7 @@ def through_a_worker(provider: str, url: str, home: Path, count: int, workers: i
         for _ in range(workers):
             running.enter_context(service("worker", url, home, POSTLEDGER_PROVIDERS=provider))
         first = _when(database, "SELECT count(*) FROM events WHERE originator_version = 2", 1)
-        last = _when(database, "SELECT count(*) FROM emails_v1 WHERE status = 'dispatched'", count)
+        last = _when(database, "SELECT count(*) FROM emails_v2 WHERE status = 'dispatched'", count)
     database.close()
     return count / (last - first)
 

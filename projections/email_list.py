@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, select
 
 from domain.address import address_key
 from domain.status import EmailStatus
-from projections.emails import COUNTS, EMAILS, TERMS, recipient_term, tag_term
+from projections import terms
+from projections.emails import COUNTS, EMAILS, TERMS
+
+_RARE = 1000  # emails under a term that are few enough to be looked at one by one
+_SKEW = timedelta(hours=1)  # clocks of several machines: how far times may be from the order of positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +24,33 @@ class EmailFilter:
 
     tenant: str
     status: EmailStatus | None = None
-    recipient: str | None = None
+    provider: str | None = None  # the one asked last
+    recipient: str | None = field(default=None, repr=False)
+    recipient_domain: str | None = None
+    sender: str | None = field(default=None, repr=False)
+    subject: str | None = field(default=None, repr=False)  # words, all of which must occur
     tag: tuple[str, str | None] | None = None  # name and value; None for any value
+    metadata: tuple[str, str] | None = field(default=None, repr=False)
+    stream: str | None = None
     since: datetime | None = None  # accepted at or after
     until: datetime | None = None  # accepted before
     limit: int = 20
     after_id: UUID | None = None
     before_id: UUID | None = None
+
+    @property
+    def terms(self) -> list[str]:
+        """What must be said of an email for it to be found."""
+        asked: tuple[tuple[Any, Callable[[Any], list[str]]], ...] = (
+            (self.recipient, lambda address: [terms.asked_recipient(address)]),
+            (self.recipient_domain, lambda name: [terms.domain(name)]),
+            (self.sender, lambda address: [terms.sender(address_key(address))]),
+            (self.subject, lambda text: [terms.word(word) for word in terms.words(text)]),
+            (self.tag, lambda tag: [terms.tag(*tag)]),
+            (self.metadata, lambda pair: [terms.metadata(*pair)]),
+            (self.stream, lambda name: [terms.stream(name)]),
+        )
+        return [term for value, make in asked if value is not None for term in make(value)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +85,7 @@ def page(connection: Connection, wanted: EmailFilter) -> Page:
     position = EMAILS.c.queued_position
     backwards = wanted.before_id is not None and wanted.after_id is None
     order = position.asc() if backwards else position.desc()
-    query = _matching(wanted).order_by(order).limit(wanted.limit + 1)
+    query = _matching(connection, wanted).order_by(order).limit(wanted.limit + 1)
     found = [_row(dict(row)) for row in connection.execute(query).mappings()]
     shown = found[: wanted.limit]
     return Page(tuple(reversed(shown) if backwards else shown), has_more=len(found) > wanted.limit)
@@ -73,21 +97,59 @@ def counts_by_status(connection: Connection, tenant: str) -> dict[EmailStatus, i
     return {EmailStatus(status): emails for status, emails in connection.execute(query)}
 
 
-def _matching(wanted: EmailFilter) -> Select[Any]:
-    columns = [EMAILS.c[field.name] for field in fields(EmailRow)]
-    query = select(*columns).where(EMAILS.c.tenant == wanted.tenant)
-    for term in _terms(wanted):
-        having = select(TERMS.c.queued_position).where(TERMS.c.tenant == wanted.tenant, TERMS.c.term == term)
-        query = query.where(EMAILS.c.queued_position.in_(having))
-    return query.where(*_conditions(wanted))
+def _matching(connection: Connection, wanted: EmailFilter) -> Select[Any]:
+    """A rare term's emails are looked at one by one. Where all terms are common, so are, most likely, the emails that
+    have them all, and walking down the list until a page is full is short: that is left to the planner.
+    """
+    columns = [EMAILS.c[each.name] for each in fields(EmailRow)]
+    query = select(*columns).where(
+        EMAILS.c.tenant == wanted.tenant, *_conditions(wanted), *_in_time(connection, wanted)
+    )
+    asked = wanted.terms
+    postings = {term: _first_few(connection, wanted.tenant, term) for term in asked}
+    rarest = min(asked, key=lambda term: len(postings[term]), default=None)
+    for term in asked:
+        if term == rarest and len(postings[term]) < _RARE:
+            query = query.where(EMAILS.c.queued_position.in_(postings[term]))
+        else:
+            query = query.where(_has(wanted.tenant, term))
+    return query
+
+
+def _first_few(connection: Connection, tenant: str, term: str) -> list[int]:
+    """Up to _RARE positions of emails with this term."""
+    c = TERMS.c
+    query = select(c.queued_position).where(c.tenant == tenant, c.term == term).limit(_RARE)
+    return list(connection.execute(query).scalars())
+
+
+def _has(tenant: str, term: str) -> ColumnElement[bool]:
+    c = TERMS.c
+    mine = (c.tenant == tenant) & (c.term == term) & (c.queued_position == EMAILS.c.queued_position)
+    return exists(select(1).where(mine))
+
+
+def _in_time(connection: Connection, wanted: EmailFilter) -> list[ColumnElement[bool]]:
+    """Times as positions as well: a list goes by these, and must not be walked to a time long past."""
+    c = EMAILS.c
+    mine = select(c.queued_position).where(c.tenant == wanted.tenant)
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.since is not None:
+        before = mine.where(c.created_at < wanted.since - _SKEW).order_by(c.created_at.desc()).limit(1)
+        conditions += [c.created_at >= wanted.since, c.queued_position > (connection.execute(before).scalar() or 0)]
+    if wanted.until is not None:
+        later = mine.where(c.created_at >= wanted.until + _SKEW).order_by(c.created_at).limit(1)
+        conditions.append(c.created_at < wanted.until)
+        if (end := connection.execute(later).scalar()) is not None:
+            conditions.append(c.queued_position < end)
+    return conditions
 
 
 def _conditions(wanted: EmailFilter) -> list[ColumnElement[bool]]:
     c = EMAILS.c
     conditions: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
         (wanted.status, lambda status: c.status == status.value),
-        (wanted.since, lambda since: c.created_at >= since),
-        (wanted.until, lambda until: c.created_at < until),
+        (wanted.provider, lambda provider: c.provider == provider),
         (wanted.after_id, lambda id: c.queued_position < _place(wanted.tenant, id)),
         (wanted.before_id, lambda id: c.queued_position > _place(wanted.tenant, id)),
     )
@@ -97,11 +159,6 @@ def _conditions(wanted: EmailFilter) -> list[ColumnElement[bool]]:
 def _place(tenant: str, id: UUID) -> Any:
     other = EMAILS.alias()
     return select(other.c.queued_position).where(other.c.id == id, other.c.tenant == tenant).scalar_subquery()
-
-
-def _terms(wanted: EmailFilter) -> list[str]:
-    terms = [recipient_term(address_key(wanted.recipient))] if wanted.recipient else []
-    return [*terms, tag_term(*wanted.tag)] if wanted.tag else terms
 
 
 def _row(row: dict[str, Any]) -> EmailRow:

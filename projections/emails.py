@@ -1,4 +1,4 @@
-"""The list of emails: one row each, with where it stands; found by status, recipient, tag and time."""
+"""The list of emails: one row each, with where it stands; found by what it is about, where it stands, and time."""
 
 import json
 from collections import Counter
@@ -11,14 +11,14 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData,
 
 from domain import events as e
 from domain.standing import Standing
-from projections import rows
+from projections import rows, terms
 from projections.columns import Id, Instant
 from projections.projection import SUMS, Events, Projection, Tables, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
-    """Emails, the terms they are found by (`r:` recipient, `t:` tag), and how many stand where."""
-    name, metadata = f"emails_v1{suffix}", MetaData()
+    """Emails, the terms they are found by, and how many stand where."""
+    name, metadata = f"emails_v2{suffix}", MetaData()
     emails = Table(
         name,
         metadata,
@@ -39,26 +39,28 @@ def tables(suffix: str = "") -> Tables:
         Column("standing", Text, nullable=False),  # JSON: domain.standing.Standing, for the fold to go on from
         Index(f"{name}_by_tenant", "tenant", "queued_position"),
         Index(f"{name}_by_status", "tenant", "status", "queued_position"),
+        Index(f"{name}_by_provider", "tenant", "provider", "queued_position"),
+        Index(f"{name}_by_time", "tenant", "created_at"),
         info=of_stream("id"),
     )
-    terms = Table(
-        f"email_terms_v1{suffix}",
+    postings = Table(
+        f"email_terms_v2{suffix}",
         metadata,
         Column("tenant", String, nullable=False),
         Column("term", Text, nullable=False),
         Column("queued_position", BigInteger, nullable=False),
-        Index(f"email_terms_v1{suffix}_by_term", "tenant", "term", "queued_position"),
+        Index(f"email_terms_v2{suffix}_by_term", "tenant", "term", "queued_position"),
         info=of_stream("queued_position"),
     )
     counts = Table(
-        f"email_counts_v1{suffix}",
+        f"email_counts_v2{suffix}",
         metadata,
         Column("tenant", String, primary_key=True),
         Column("status", String, primary_key=True),
         Column("emails", BigInteger, nullable=False),
         info=SUMS,
     )
-    return emails, terms, counts
+    return emails, postings, counts
 
 
 EMAILS, TERMS, COUNTS = tables()
@@ -103,7 +105,7 @@ class _Email:
 
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
-    emails, terms, counts = into
+    emails, postings, counts = into
     new = [(p.position, p.event) for p in events if isinstance(p.event, e.EmailQueued)]
     touched = {event.originator_id: _Email(Standing.opened(event), event.tenant) for _, event in new}
     touched |= _stored(connection, emails, {p.event.originator_id for p in events} - touched.keys())
@@ -112,7 +114,7 @@ def fold(connection: Connection, into: Tables, events: Events) -> None:
             email.take(placed.position, placed.event)
     values = {id: email.values() for id, email in touched.items()}
     rows.add(connection, counts, _moves(touched, values), keys=2)
-    rows.insert(connection, terms, [term for queued in new for term in _terms(*queued)])
+    rows.insert(connection, postings, [posting for queued in new for posting in _terms(*queued)])
     rows.insert(connection, emails, [_accepted(*queued) + values.pop(queued[1].originator_id) for queued in new])
     rows.update(connection, emails, [(id, *changed) for id, changed in values.items()], _CHANGED)
 
@@ -134,10 +136,7 @@ def _accepted(position: int, event: e.EmailQueued) -> rows.Row:
 
 
 def _terms(position: int, event: e.EmailQueued) -> Iterable[rows.Row]:
-    terms = {recipient_term(r.address) for r in event.recipients}
-    for tag in event.tags:
-        terms |= {tag_term(tag.name), tag_term(tag.name, tag.value)}
-    return [(event.tenant, term, position) for term in terms]
+    return [(event.tenant, term, position) for term in sorted(terms.of_email(event))]
 
 
 def _moves(touched: Mapping[UUID, _Email], values: Mapping[UUID, rows.Row]) -> list[rows.Row]:
@@ -150,14 +149,4 @@ def _moves(touched: Mapping[UUID, _Email], values: Mapping[UUID, rows.Row]) -> l
     return [(*key, by) for key, by in sorted(moves.items()) if by]
 
 
-def recipient_term(address: str) -> str:
-    """Addresses are stored normalised, so that case is all there is left to fold."""
-    return f"r:{address.casefold()}"
-
-
-def tag_term(name: str, value: str | None = None) -> str:
-    """Of the tag, or of its name whatever its value. Neither can hold an equals sign."""
-    return f"t:{name}" if value is None else f"t:{name}={value}"
-
-
-PROJECTION = Projection("emails", 1, tables, fold)
+PROJECTION = Projection("emails", 2, tables, fold)

@@ -1,4 +1,4 @@
-"""GET /emails: the list, found by status, recipient, tag and time."""
+"""GET /emails: the list, found by what an email is about, where it stands, and time."""
 
 from typing import Annotated
 from uuid import UUID
@@ -16,6 +16,7 @@ from infrastructure.web.operation import Call
 from infrastructure.web.reply import Reply
 from infrastructure.web.views import EmailList, EmailSummary
 from projections.email_list import EmailFilter, EmailRow, page
+from projections.terms import words
 
 
 def _address(value: str) -> str:
@@ -37,6 +38,19 @@ def _tag(value: str) -> str:
     return value
 
 
+def _pair(value: str) -> str:
+    key, colon, said = value.partition(":")
+    if not key or not colon or not said:
+        raise PydanticCustomError("metadata", "must be written key:value")
+    return value
+
+
+def _words(value: str) -> str:
+    if not words(value):
+        raise PydanticCustomError("subject", "must hold a word: letters or digits")
+    return value
+
+
 class EmailQuery(query.Query):
     """Which emails, and which page of them."""
 
@@ -45,6 +59,18 @@ class EmailQuery(query.Query):
     before: Annotated[UUID | None, Field(description="An email's id: the page of those newer than it.")] = None
     status: EmailStatus | None = None
     recipient: Recipient | None = None
+    recipient_domain: Annotated[query.Text | None, Field(description="Of any of its recipients.")] = None
+    sender: Recipient | None = None
+    subject: Annotated[
+        Annotated[query.Text, AfterValidator(_words)] | None,
+        Field(description="Words, all of which the subject has (its first 20 count); case and accents do not matter."),
+    ] = None
+    stream: query.Text | None = None
+    provider: Annotated[query.Text | None, Field(description="The one asked last.")] = None
+    metadata: Annotated[
+        Annotated[query.Text, AfterValidator(_pair)] | None,
+        Field(description="As key:value; the first 100 characters of the value count."),
+    ] = None
     tag: Annotated[
         Annotated[query.Text, AfterValidator(_tag)] | None,
         Field(description="A tag, as name:value, or as name alone for any value."),
@@ -65,10 +91,17 @@ async def show(call: Call) -> Reply:
 
 def _filter(wanted: EmailQuery, tenant: str) -> EmailFilter:
     name, _, value = (wanted.tag or "").partition(":")
+    key, _, said = (wanted.metadata or "").partition(":")
     return EmailFilter(
         tenant=tenant,
         status=wanted.status,
+        provider=wanted.provider,
         recipient=wanted.recipient,
+        recipient_domain=wanted.recipient_domain,
+        sender=wanted.sender,
+        subject=wanted.subject,
+        metadata=(key, said) if key else None,
+        stream=wanted.stream,
         tag=(name, value or None) if name else None,
         since=wanted.since,
         until=wanted.until,

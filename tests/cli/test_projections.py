@@ -77,13 +77,13 @@ def test_read_models_are_made_anew_rolled_back_and_what_is_left_is_dropped(servi
     id = sent(service)
     rebuilt = said("rebuild", "emails", "statistics")
     assert rebuilt["rebuilt"] == ["emails", "statistics"]
-    change(service, "UPDATE emails_v1 SET subject = 'spoilt'")
+    change(service, "UPDATE emails_v2 SET subject = 'spoilt'")
     assert said("rollback", "emails")["rolled_back"] == ["emails"]
     assert {row["subject"] for row in service.ask("GET", "/emails")[1]["data"]} == {"Hello"}
     until(lambda: id in [row["id"] for row in service.ask("GET", "/emails")[1]["data"]])
     assert said("status")["data"] == []
     dropped = said("drop", "emails", "--yes")["dropped"]
-    assert [name.partition("__")[0] for name in dropped] == ["email_counts_v1", "email_terms_v1", "emails_v1"]
+    assert [name.partition("__")[0] for name in dropped] == ["email_counts_v2", "email_terms_v2", "emails_v2"]
     assert said("drop", "emails")["dropped"] == []
     refused = postledger("projections", "rollback", "emails", settings=QUICK)
     assert (refused.exit_code, "no tables" in refused.output) == (1, True)

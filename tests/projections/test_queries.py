@@ -1,9 +1,17 @@
 """What can be asked of the read models."""
 
+import re
+import unicodedata
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
 from sqlalchemy import Connection
 
 from domain import events as e
@@ -11,11 +19,15 @@ from domain.answer import RecipientReport
 from domain.email import Email
 from domain.status import EmailStatus
 from infrastructure.database.engines import Database
+from projections import terms
 from projections.activity import timeline
 from projections.email_list import EmailFilter, EmailRow, page
+from projections.emails import PROJECTION as emails_model
 from projections.recipients import by_address
+from tests.postgres import PostgresServer
 from tests.projections.reading import ALL, numbered, scratch
 from tests.samples import LEASE, NOW, queued, stamp, taken
+from tests.strategies import chances
 
 ADA, BOB = "Ada@example.com", "bob@example.com"
 
@@ -47,6 +59,7 @@ def filled(database_url: str) -> Iterator[tuple[Connection, list[Email]]]:
 
 
 Filled = tuple[Connection, list[Email]]
+Everything = list[Filled]
 
 
 def subjects(rows: tuple[EmailRow, ...]) -> list[str]:
@@ -115,3 +128,96 @@ def test_a_timeline_has_all_that_happened_to_one_person(filled: Filled) -> None:
     assert older == entries[3:5]
     assert timeline(connection, "acme", ADA, after=entries[2].position) == entries[:2]
     assert {entry.email_id for entry in timeline(connection, "acme", BOB)} == {known[n].id for n in (1, 3, 4, 5)}
+
+
+def described(event: e.EmailQueued) -> dict[str, set[object]]:
+    """What an email is found by, told in plain Python."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", event.subject.casefold()) if not unicodedata.combining(c))
+    return {
+        "recipient": {r.address for r in event.recipients},
+        "recipient_domain": {r.address.rpartition("@")[2] for r in event.recipients},
+        "sender": {event.sender.address},
+        "subject": set(re.findall(r"\w+", plain)),
+        "tag": {(t.name, t.value) for t in event.tags} | {(t.name, None) for t in event.tags},
+        "metadata": set(event.metadata.items()),
+        "stream": {event.stream},
+    }
+
+
+def one_of_many(chance: Random, number: int) -> Email:
+    """An email that shares some of everything with others."""
+    words = chance.sample(["Résumé", "invoice", "STRASSE", "über", "no", "42"], 3)
+    return queued(
+        *chance.sample(["ada@example.com", "bob@example.org", "Cy@Example.net"], chance.randrange(1, 3)),
+        now=NOW + timedelta(minutes=number + chance.randrange(-3, 3)),
+        tenant=chance.choice(("acme", "globex")),
+        subject=" ".join(words),
+        tags=(e.Tag(name="kind", value=chance.choice(("invoice", "letter"))),),
+        metadata={"order": str(chance.randrange(3))},
+        stream=chance.choice(("transactional", "news")),
+    )
+
+
+ASKED: dict[str, list[Any]] = {
+    "recipient": ["ada@example.com", "CY@example.NET", "nobody@example.com"],
+    "recipient_domain": ["example.org", "EXAMPLE.NET"],
+    "sender": ["service@example.org", "other@example.org"],
+    "subject": ["resume", "Invoice 42", "strasse UBER", "no, invoice!"],
+    "tag": [("kind", None), ("kind", "letter")],
+    "metadata": [("order", "1")],
+    "stream": ["news"],
+    "since": [NOW + timedelta(minutes=20)],
+    "until": [NOW + timedelta(minutes=40)],
+}
+
+
+def fits(email: Email, name: str, value: Any) -> bool:
+    if name in ("since", "until"):
+        return bool(email.queued.occurred_at >= value) == (name == "since")
+    known = described(email.queued)[name]
+    if name == "subject":
+        return set(terms.words(value)) <= known
+    if name in ("tag", "metadata"):
+        return value in known
+    return value.casefold() in {str(each).casefold() for each in known}
+
+
+@given(chance=chances)
+@settings(max_examples=25, deadline=None)
+def test_pages_in_both_directions_hold_exactly_what_fits(everything: Everything, chance: Random) -> None:
+    names = chance.sample(sorted(ASKED), chance.randrange(0, 4))
+    wanted: dict[str, Any] = {name: chance.choice(ASKED[name]) for name in names}
+    for connection, known in everything:
+        mine = [email for email in known if email.tenant == "acme"]
+        expected = [email.id for email in mine if all(fits(email, *each) for each in wanted.items())][::-1]
+        ask = EmailFilter("acme", limit=chance.randrange(1, 30), **wanted)
+        assert walk(connection, ask) == expected
+        if expected:
+            back = page(connection, replace(ask, limit=100, before_id=expected[-1]))
+            assert [row.id for row in back.rows] == expected[:-1]
+
+
+def walk(connection: Connection, ask: EmailFilter) -> list[UUID]:
+    found: list[UUID] = []
+    while True:
+        some = page(connection, replace(ask, after_id=found[-1] if found else None))
+        found += [row.id for row in some.rows]
+        if not some.has_more:
+            return found
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Everything]:
+    """The same emails in both databases."""
+    known = [one_of_many(Random(number), number) for number in range(60)]
+    log = numbered([event for email in known for event in email.collect_events()])
+    url = postgres_server.fresh_database()
+    databases = [Database.open(f"sqlite:///{tmp_path_factory.mktemp('queries')}/x.db"), Database.open(url)]
+    with ExitStack() as stack:
+        connections = [stack.enter_context(scratch(database, [emails_model])) for database in databases]
+        for connection in connections:
+            emails_model.fold(connection, emails_model.tables(""), log)
+        yield [(connection, known) for connection in connections]
+    for database in databases:
+        database.close()
+    postgres_server.drop_database(url)

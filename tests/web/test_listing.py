@@ -140,3 +140,27 @@ def test_activity_of_no_address_is_refused(api: Api) -> None:
     for address in ("nobody", "%00@example.com", "a%0D@example.com"):
         response = api.get(f"/recipients/{address}/activity")
         assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "address")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        *(({"subject": "hello WORLD"}, 1), ({"subject": "hello moon"}, 0), ({"recipient_domain": "example.com"}, 2)),
+        *(({"metadata": "order:7"}, 1), ({"metadata": "order:8"}, 0), ({"stream": "news"}, 1)),
+        *(({"sender": "service@example.org"}, 2), ({"sender": "other@example.org"}, 0), ({"provider": "nobody"}, 0)),
+    ],
+)
+def test_emails_are_found_by_what_they_are_about(api: Api, wanted: dict[str, str], found: int) -> None:
+    common = {"from": "service@example.org", "to": "ada@example.com"}
+    api.send(**common, subject="Hello, world!", metadata={"order": "7"})
+    api.send(**common, subject="Goodbye", stream="news")
+    api.run(api.world.read_models.wait_for(0, 0))
+    assert len(api.get("/emails", params=wanted).json()["data"]) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("subject", "!?"), ("metadata", "order"), ("metadata", ":7"), ("sender", "x")]
+)
+def test_a_filter_that_means_nothing_is_refused(api: Api, name: str, value: str) -> None:
+    response = api.get("/emails", params={name: value})
+    assert (response.status_code, [error["field"] for error in response.json()["errors"]]) == (422, [name])
