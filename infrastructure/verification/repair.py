@@ -126,6 +126,7 @@ class Mending:
 
     def _try(self, streams: Sequence[UUID], begun: Mapping[UUID, int], *, last: bool) -> None:
         for left in reversed(range(_TRIES)):
+            self._v.approach(self._copies)
             state = self.copy.state()
             try:
                 with self._v.database.writing(self._v.connection):

@@ -128,7 +128,7 @@ class Verification:
     @contextmanager
     def met(self, copies: Copies) -> Iterator[None]:
         """A state of the database in which the copies stand where their originals do. The runners hardly wait."""
-        self._approach(copies)
+        self.approach(copies)
         with ExitStack() as state:
             if self.database.kind == "sqlite":
                 state.enter_context(self.connection.begin())  # one state of the file; our own tables are not in it
@@ -140,6 +140,14 @@ class Verification:
                     state.enter_context(self.connection.begin())
                     _see(self.connection, copies)
             yield
+
+    def approach(self, copies: Copies) -> None:
+        """Follow, while nobody waits, until there is little left to fold for which somebody has to."""
+        far = _NEAR + 1
+        while far > _NEAR:
+            stands = self._look([copy.subject for copy in copies.all])
+            far = max((s.position - c.position for s, c in zip(stands, copies.all, strict=True)), default=0)
+            copies.follow(stands, self.progress)
 
     def compare(self, copies: Sequence[Copy], shown: int, only: Mapping[UUID, int] | None = None) -> list[Verdict]:
         """Where they have met: all rows and sums, or `only` the rows of some streams (with where each begins)."""
@@ -153,13 +161,6 @@ class Verification:
                 self.progress("Comparing", done, tables)
             verdicts.append(comparing.verdict)
         return verdicts
-
-    def _approach(self, copies: Copies) -> None:
-        far = _NEAR + 1
-        while far > _NEAR:
-            stands = self._look([copy.subject for copy in copies.all])
-            far = max((s.position - c.position for s, c in zip(stands, copies.all, strict=True)), default=0)
-            copies.follow(stands, self.progress)
 
     def _look(self, subjects: Sequence[Subject]) -> list[Stand]:
         with self.connection.begin():

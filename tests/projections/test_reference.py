@@ -21,7 +21,7 @@ from tests.projections.reading import batches, numbered, rows, scratch
 from tests.strategies import Life, chances, history, woven
 
 MODELS = tuple(model.PROJECTION for model in (emails, recipients, dead_letters, unconfirmed, dispatch_queue))
-SOME = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
