@@ -217,19 +217,3 @@ def test_many_may_create_the_tables_at_once(database_url: str, processes: int) -
             database.close()
 
     on(database_url, scenario)
-
-
-def test_a_raised_version_starts_from_nothing_beside_the_old_one(database_url: str) -> None:
-    async def scenario(database: Database, wakeups: Wakeups) -> None:
-        ledger = await filled()
-        await _caught_up(ProjectionRunner(ledger, database, ALL, wakeups, clock))
-        newer = replace(activity.PROJECTION, version=2, tables=lambda suffix: activity.tables(f"_second{suffix}"))
-        runner = ProjectionRunner(ledger, database, [newer], wakeups, clock)
-        await _caught_up(runner)
-        assert [(p.version, p.position) for p in await runner.positions()] == [(2, len(LOG))]
-
-    async def _caught_up(runner: ProjectionRunner) -> None:
-        await runner.prepare()
-        await runner.catch_up()
-
-    on(database_url, scenario)
