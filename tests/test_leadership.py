@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from infrastructure.database import follower_positions, positions
+from infrastructure.database import follower_positions, positions, read_models
 from infrastructure.database.engines import Database
 from infrastructure.database.leadership import Leadership
 from infrastructure.database.standstill import end_blockers
@@ -174,7 +174,7 @@ def test_of_many_who_believe_to_lead_one_moves_a_follower(database_url: str) -> 
 def test_of_many_who_believe_to_lead_one_moves_a_read_model(database_url: str) -> None:
     database = Database.open(database_url)
     with database.write() as connection:
-        positions.create(connection, [emails.PROJECTION])
+        read_models.prepare(connection, [emails.PROJECTION], 0, NOW)
 
     async def race(step: int) -> list[BaseException | None]:
         moves = [database.tell(positions.advance, emails.PROJECTION, step, step + 1, NOW) for _ in range(6)]
