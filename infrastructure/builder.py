@@ -18,6 +18,7 @@ from application.surprises import log_surprise
 from infrastructure.database import builds, parked, positions
 from infrastructure.database.builds import INDEX, READY, REPLAY, Part, Previous
 from infrastructure.database.engines import Database
+from infrastructure.database.exchange import exchange
 from infrastructure.database.notifications import PROJECTIONS, Wakeups
 from infrastructure.database.positions import Overtaken
 from infrastructure.folding import Page, ReadModel, fold
@@ -92,6 +93,9 @@ class Builder:
         loop = asyncio.get_running_loop()
         await self._database.tell(self._unite, projection, loop)
         await self._database.tell(_index, projection)
+        await self._database.tell(
+            exchange
+        )  # a comparison may take long: what comes meanwhile is folded before the swap
         await self.replay([name], _silent)
         if wrong := await self._wrong(projection):
             await self._database.tell(builds.fail, projection, wrong)
@@ -207,6 +211,7 @@ class Builder:
 
     def _swap(self, connection: Connection, projection: Projection, loop: asyncio.AbstractEventLoop) -> int:
         """In one short transaction: lock out the runners, fold the rest, take the live tables' place."""
+        exchange(connection)
         live = positions.hold(connection, projection)
         parts = builds.parts_of(connection, projection, lock=True)
         if not parts:

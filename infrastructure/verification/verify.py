@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from application.ports import Log
 from infrastructure.database.engines import Database
+from infrastructure.database.exchange import comparing
 from infrastructure.verification.comparing import Comparing
 from infrastructure.verification.copies import Copies, Copy, NotThere, Progress, Stand, Subject
 from infrastructure.verification.reader import LogReader
@@ -129,7 +130,7 @@ class Verification:
     def met(self, copies: Copies) -> Iterator[None]:
         """A state of the database in which the copies stand where their originals do. The runners hardly wait."""
         self.approach(copies)
-        with ExitStack() as state:
+        with comparing(self.connection), ExitStack() as state:
             if self.database.kind == "sqlite":
                 state.enter_context(self.connection.begin())  # one state of the file; our own tables are not in it
                 copies.follow(_stands(self.connection, copies), self.progress)

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from random import Random
+from threading import Event as Flag
 
 import psycopg
 import pytest
@@ -177,6 +178,35 @@ def test_a_read_model_that_is_put_back_meanwhile_is_not_judged(database_url: str
             await verify(world.ledger, world.database, SOME, progress=put_back)
 
     world(database_url, scenario, models=SOME)
+
+
+def test_tables_are_exchanged_after_a_comparison_and_nobody_else_waits(postgres_url: str) -> None:
+    async def scenario(world: World) -> None:
+        loop, comparing, go_on = asyncio.get_running_loop(), asyncio.Event(), Flag()
+
+        def told(doing: str, done: int, total: int) -> None:
+            if doing == "Comparing":
+                loop.call_soon_threadsafe(comparing.set)
+                go_on.wait(30)
+
+        verifying = asyncio.create_task(verify(world.ledger, world.database, SOME, progress=told))
+        await comparing.wait()
+        builder = Builder(world.ledger, world.database, SOME, Wakeups(postgres_url), clock)
+        rebuilding = asyncio.create_task(builder.rebuild(["emails"], lambda done, total: None))
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        while not await world.database.ask(lambda connection: connection.execute(waiting).scalar_one()):
+            await asyncio.sleep(0.01)
+        await world.database.ask(lambda connection: connection.execute(EMAILS.select()).all())
+        for event in history(Random(2), emails=1, steps=9)[0].events:
+            await world.ledger.append([event])
+        await world.runner.catch_up()
+        assert not rebuilding.done()
+        go_on.set()
+        assert (await verifying).right
+        await rebuilding
+        assert (await verify(world.ledger, world.database, SOME)).right
+
+    world(postgres_url, scenario, models=SOME)
 
 
 # -- what is left of it ----------------------------------------------------------------------------------------------
