@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -73,45 +74,64 @@ def _claim(connection: Connection, wanted: Wanted, now: datetime) -> list[Claim]
             claims += _lease(connection, [_overdue(number, min(_OVERDUE, left), now)], wanted, now)
         lines = _lines(connection, number, wanted, now)
         while lines and (left := wanted.limit - len(claims)) > 0:
-            found = _take_turns(connection, number, lines, left, wanted, now)
+            shares = _shares(lines, left)
+            found = _take_turns(connection, number, shares, wanted, now)
             claims += found
-            lines = _longer(lines, found, left)
+            lines = _longer(lines, shares, found)
     return claims
+
+
+def _all_lines(of_priority: ColumnElement[bool], now: ColumnElement[datetime]) -> Select[Any]:
+    """Lanes and tenants with somebody due, by skipping from one to the next along the index, not by reading all rows.
+
+    One query, however many there are: with limits for every domain each may have a lane.
+    """
+
+    def least(column: ColumnElement[Any], *where: ColumnElement[bool]) -> Any:
+        return select(func.min(column)).where(of_priority, *where).scalar_subquery()
+
+    lanes = select(least(_c.lane).label("lane")).cte("lanes", recursive=True)
+    lanes = lanes.union_all(select(least(_c.lane, _c.lane > lanes.c.lane)).where(lanes.c.lane.is_not(None)))
+    tenant = least(_c.tenant, _c.lane == lanes.c.lane).label("tenant")
+    lines = select(lanes.c.lane, tenant).where(lanes.c.lane.is_not(None)).cte("lines", recursive=True)
+    tenant = least(_c.tenant, _c.lane == lines.c.lane, _c.tenant > lines.c.tenant)
+    lines = lines.union_all(select(lines.c.lane, tenant).where(lines.c.tenant.is_not(None)))
+    first = least(_c.claimable_at, _c.lane == lines.c.lane, _c.tenant == lines.c.tenant)
+    return select(lines.c.lane, lines.c.tenant).where(lines.c.tenant.is_not(None), first <= now)
+
+
+_LINES = _all_lines(_c.priority == bindparam("number", type_=_c.priority.type), bindparam("now", type_=_c.due_at.type))
 
 
 def _lines(connection: Connection, priority: int, wanted: Wanted, now: datetime) -> list[_Line]:
     """The lines in which somebody is due, in a random order: nobody is always the first."""
-    lines = []
-    for lane in _distinct(connection, _c.lane, _c.priority == priority):
-        here = (_c.priority == priority, _c.lane == lane)
-        for tenant in _distinct(connection, _c.tenant, *here):
-            room = wanted.room(lane, tenant)
-            due = select(_c.email_id).where(*here, _c.tenant == tenant, _c.claimable_at <= now).limit(1)
-            if room and connection.scalar(due) is not None:
-                lines.append(_Line(lane, tenant, room))
+    found = connection.execute(_LINES, {"number": priority, "now": now})
+    lines = [_Line(row.lane, row.tenant, room) for row in found if (room := wanted.room(row.lane, row.tenant))]
     random.shuffle(lines)
     return lines
 
 
-def _distinct(connection: Connection, column: ColumnElement[str], *where: ColumnElement[bool]) -> list[str]:
-    """A column's values by skipping from one to the next along the index, not by reading all rows."""
-    values = select(func.min(column).label("value")).where(*where).cte("value", recursive=True)
-    following = select(func.min(column)).where(*where, column > values.c.value).scalar_subquery()
-    values = values.union_all(select(following).where(values.c.value.is_not(None)))
-    return list(connection.scalars(select(values.c.value).where(values.c.value.is_not(None))))
-
-
 def _take_turns(
-    connection: Connection, priority: int, lines: Sequence[_Line], limit: int, wanted: Wanted, now: datetime
+    connection: Connection, priority: int, shares: Sequence[tuple[_Line, int]], wanted: Wanted, now: datetime
 ) -> list[Claim]:
     """From each line its share, the longest due first."""
-    share = _share(lines, limit)
-    return _lease(connection, [_due(priority, line, min(share, line.room), now) for line in lines[:limit]], wanted, now)
+    return _lease(connection, [_due(priority, line, min(share, line.room), now) for line, share in shares], wanted, now)
 
 
-def _share(lines: Sequence[_Line], limit: int) -> int:
-    """What each may have, rounded down: what is left over is for the next turn."""
-    return max(1, limit // len(lines))
+def _shares(lines: Sequence[_Line], limit: int) -> list[tuple[_Line, int]]:
+    """Each line one, and each tenant the same of the rest, rounded down: what is left over is for the next turn.
+
+    Where that is too much, each tenant the same, however many its lines.
+    """
+    of_tenants: defaultdict[str, list[_Line]] = defaultdict(list)
+    for line in lines:
+        of_tenants[line.tenant].append(line)
+    if len(lines) <= limit:
+        rest = (limit - len(lines)) // len(of_tenants)
+        return [(line, 1 + rest // len(of_one)) for of_one in of_tenants.values() for line in of_one]
+    share = max(1, limit // len(of_tenants))
+    asked = [of_one[:share] for of_one in islice(of_tenants.values(), limit)]
+    return [(line, share // len(of_one)) for of_one in asked for line in of_one]
 
 
 def _lease(connection: Connection, some: Sequence[Select[Any]], wanted: Wanted, now: datetime) -> list[Claim]:
@@ -147,13 +167,13 @@ def _in_turn(found: list[tuple[datetime, Claim]]) -> list[Claim]:
     return [claim for *_, claim in sorted(turns, key=lambda turn: turn[:3])]
 
 
-def _longer(lines: Sequence[_Line], found: Sequence[Claim], limit: int) -> list[_Line]:
-    """The lines that may have more to give than their share was."""
-    share = _share(lines, limit)
+def _longer(lines: Sequence[_Line], shares: Sequence[tuple[_Line, int]], found: Sequence[Claim]) -> list[_Line]:
+    """The lines that were not asked, or may have more to give than their share was."""
     counts = Counter((claim.lane, claim.tenant) for claim in found)
-    asked, waiting = lines[:limit], list(lines[limit:])
-    full = [line for line in asked if counts[line.lane, line.tenant] >= share and line.room > share]
-    return [*waiting, *(_Line(line.lane, line.tenant, line.room - share) for line in full)]
+    asked = {(line.lane, line.tenant) for line, _ in shares}
+    waiting = [line for line in lines if (line.lane, line.tenant) not in asked]
+    full = [(line, share) for line, share in shares if counts[line.lane, line.tenant] >= share and line.room > share]
+    return [*waiting, *(_Line(line.lane, line.tenant, line.room - share) for line, share in full)]
 
 
 def _mine(worker: str) -> CTE:

@@ -121,25 +121,30 @@ class MemoryDispatchQueue:
         late = [(at, id) for id, row in due.items() if (at := row.email.expires_at) and at <= now]
         return [id for _, id in sorted(late)[:_OVERDUE]]
 
-    def _lines(self, due: dict[UUID, Row], wanted: Wanted) -> list[list[UUID]]:
+    def _lines(self, due: dict[UUID, Row], wanted: Wanted) -> list[tuple[str, list[UUID]]]:
         """What is due of each lane and tenant, the oldest first, as much of it as there is room for."""
         lines: defaultdict[tuple[str, str], list[UUID]] = defaultdict(list)
         for id in sorted(due, key=lambda id: (due[id].claimable_at, id)):
             lines[due[id].lane, due[id].email.tenant].append(id)
         rooms = {key: wanted.room(*key) for key in sorted(lines)}
-        found = [lines[key][:room] for key, room in rooms.items() if room]
+        found = [(key[1], lines[key][:room]) for key, room in rooms.items() if room]
         self._chance.shuffle(found)
         return found
 
-    def _shares(self, lines: list[list[UUID]], limit: int) -> list[UUID]:
-        """From each line its share, until there is nothing left, or no room."""
+    def _shares(self, lines: list[tuple[str, list[UUID]]], limit: int) -> list[UUID]:
+        """One from each line, and of the rest each tenant its share, until there is nothing left, or no room."""
         taken: list[UUID] = []
         while lines and (left := limit - len(taken)) > 0:
-            share = max(1, left // len(lines))
-            for line in lines[:left]:
-                taken += line[:share]
-                del line[:share]
-            lines = [line for line in lines if line]
+            tenants = list(dict.fromkeys(tenant for tenant, _ in lines))
+            enough, share = len(lines) <= left, max(1, left // len(tenants))
+            rest = (left - len(lines)) // len(tenants)
+            for tenant in tenants[:left]:
+                asked = [line for owner, line in lines if owner == tenant][: None if enough else share]
+                each = 1 + rest // len(asked) if enough else share // len(asked)
+                for line in asked:
+                    taken += line[:each]
+                    del line[:each]
+            lines = [(tenant, line) for tenant, line in lines if line]
         return taken
 
     def _lease(self, ids: Sequence[UUID], wanted: Wanted, now: datetime) -> list[Claim]:

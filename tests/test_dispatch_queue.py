@@ -147,6 +147,42 @@ def test_every_tenant_gets_its_share(kept_in: str) -> None:
     on(kept_in, scenario)
 
 
+def test_a_tenant_that_waits_in_many_lanes_gets_no_more_than_one_that_waits_in_one(kept_in: str) -> None:
+    async def scenario(queue: DispatchQueue, fold: Fold) -> None:
+        many = [queued(now=NOW - timedelta(hours=1), tenant="big") for _ in range(40)]
+        few = [queued(tenant="small") for _ in range(10)]
+        await enqueue(fold, *many, *few)
+        await claimed(queue, "a")
+        for number, email in enumerate(many):
+            await queue.put_back("a", [email.id], f"domain:{number}.example")
+        await queue.put_back("a", [email.id for email in few], "")
+        found = await claims(queue, "a", limit=8)
+        assert [claim.tenant for claim in found].count("small") == 4
+        assert len(await claims(queue, "a", limit=100)) == 42
+
+    on(kept_in, scenario)
+
+
+def test_a_lane_in_which_nobody_is_due_is_not_looked_at(kept_in: str) -> None:
+    async def scenario(queue: DispatchQueue, fold: Fold) -> None:
+        due, later = queued(), queued()
+        await enqueue(fold, due, later)
+        await claimed(queue, "a")
+        await queue.put_back("a", [due.id], "domain:a.example")
+        await queue.put_back("a", [later.id], "domain:b.example", NOW + timedelta(hours=1))
+        asked: list[str] = []
+
+        def room(lane: str, tenant: str) -> int:
+            asked.append(lane)
+            return 9
+
+        found = await claims(queue, "a", room=room)
+        assert [claim.email_id for claim in found] == [due.id]
+        assert asked == ["domain:a.example"]
+
+    on(kept_in, scenario)
+
+
 def test_never_more_than_was_asked_for(kept_in: str) -> None:
     async def scenario(queue: DispatchQueue, fold: Fold) -> None:
         expiring = [queued(expires_at=NOW + timedelta(seconds=10)) for _ in range(5)]
