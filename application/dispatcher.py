@@ -160,19 +160,23 @@ class Dispatcher:
             task.cancel()  # its intent is recorded; without an outcome it will be in doubt, which is the truth
 
     async def _keep_leases(self) -> None:
-        lease = self._pace.lease.total_seconds()
         while True:
-            await asyncio.sleep(lease / 3)
-            asked_at = self._monotonic()
-            held = [id for id, until in self._held_until.items() if _LOST < until < asked_at + lease * 0.7]
-            if not held:
-                continue
+            await asyncio.sleep(self._pace.lease.total_seconds() / 3)
             try:
-                until = self._clock() + self._pace.lease
-                extended = await self._queue.extend(self._worker, held, until)
-                await self._limits.keep(extended, until)
+                await self._extend_leases()
             except StoreUnavailable:
                 continue
-            for email_id in extended:
-                if self._held_until.get(email_id, _LOST) > _LOST:
-                    self._held_until[email_id] = asked_at + lease
+            except Exception as error:  # noqa: BLE001 - should this end, every call longer than a lease is in doubt
+                log_surprise(_log, "keeping the claims on emails under way", error)
+
+    async def _extend_leases(self) -> None:
+        lease, asked_at = self._pace.lease.total_seconds(), self._monotonic()
+        held = [id for id, until in self._held_until.items() if _LOST < until < asked_at + lease * 0.7]
+        if not held:
+            return
+        until = self._clock() + self._pace.lease
+        extended = await self._queue.extend(self._worker, held, until)
+        await self._limits.keep(extended, until)
+        for email_id in extended:
+            if self._held_until.get(email_id, _LOST) > _LOST:
+                self._held_until[email_id] = asked_at + lease

@@ -1,7 +1,7 @@
 """The process manager on a real ledger, queue and read models: claims, concurrency, draining, takeover."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,8 +21,9 @@ from infrastructure.database.notifications import Wakeups
 from infrastructure.dispatch_queue import SqlDispatchQueue
 from infrastructure.ledger.ledger import EventLedger
 from infrastructure.projection_runner import ProjectionRunner
-from tests.fakes import FreeLimits
+from tests.fakes import FreeLimits, MemoryLedger
 from tests.ledger.conftest import open_store
+from tests.memory_queue import MemoryDispatchQueue
 from tests.providers_fake import ScriptedProvider, accepted
 from tests.samples import queued, stored_content
 from tests.tools import tools
@@ -218,6 +219,42 @@ def test_a_slow_provider_keeps_its_lease(play: Play) -> None:
         assert history == ["email.queued", "email.delivery_started", "email.dispatched"]
 
     play(scenario)
+
+
+class StumblingQueue(MemoryDispatchQueue):
+    """Fails, the first time it is asked, in a way that nobody has thought of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def extend(self, worker: str, email_ids: Sequence[UUID], until: datetime) -> list[UUID]:
+        self.asked += 1
+        if self.asked == 1:
+            raise RuntimeError("a surprise")
+        return await super().extend(worker, email_ids, until)
+
+
+def test_what_is_under_way_is_held_on_to_though_that_once_failed() -> None:
+    async def scenario() -> None:
+        ledger, queue, stop = MemoryLedger(), StumblingQueue(), asyncio.Event()
+        email = queued(now=datetime.now(UTC))
+        await ledger.append(email.collect_events(), [stored_content(email)])
+        queue.fold(await ledger.read(0, 10))
+        held: list[bool] = []
+
+        async def deliver(id: UUID, still_ours: Callable[[], bool]) -> None:
+            async with asyncio.timeout(GIVE_UP):
+                while queue.asked < 5:
+                    await asyncio.sleep(0.01)
+            held.append(still_ours())
+            stop.set()
+
+        pace = Pace(1, timedelta(seconds=0.3), timedelta(seconds=0.05), timedelta(seconds=30))
+        await Dispatcher("one", queue, FreeLimits(), deliver, now, pace).run(stop)
+        assert held == [True]
+
+    asyncio.run(scenario())
 
 
 def test_workers_share_a_queue_without_sending_anything_twice(play: Play) -> None:
