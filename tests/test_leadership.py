@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from sqlalchemy import Connection, make_url, text
 
+from application.errors import StoreUnavailable
 from infrastructure.database import follower_positions, positions, read_models
 from infrastructure.database.engines import Database
 from infrastructure.database.leadership import Leadership
@@ -121,6 +123,26 @@ def test_who_loses_the_database_is_not_sure_and_leads_again_when_it_is_back(
     assert leader.hold()
     tell(database, b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     assert (leader.hold(), leader.sure) == (False, False)
+    assert leader.hold()
+
+
+def test_a_server_that_has_become_read_only_is_an_outage_until_it_is_not(
+    candidate: Candidate, database: Database, postgres_url: str
+) -> None:
+    leader, name = candidate(), make_url(postgres_url).database
+    assert leader.hold()
+    leader.give_up()
+
+    def write(connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS written (at integer)"))
+
+    tell(database, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(database.tell(write))
+    assert not leader.hold()
+    undo = f'ALTER DATABASE "{name}" RESET default_transaction_read_only'
+    tell(database, f"BEGIN READ WRITE; {undo}; COMMIT".encode())
+    asyncio.run(database.tell(write))
     assert leader.hold()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
@@ -31,6 +31,7 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
 )
 _SWITCHES = 250  # five seconds
+_LEFT = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.IdleInTransactionSessionTimeout)  # it goes on elsewhere
 _BEGIN = "postledger_begin"  # execution option: the statement that opens a SQLite transaction
 
 
@@ -151,7 +152,7 @@ def is_outage(error: Exception) -> bool:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.OperationalError):
         return cause.sqlite_errorcode != sqlite3.SQLITE_ERROR  # that one means bad SQL; the others busy, full, I/O
-    return isinstance(cause, (psycopg.OperationalError, PoolExhausted))
+    return isinstance(cause, (psycopg.OperationalError, PoolExhausted, *_LEFT))
 
 
 def libpq_url(url: str) -> str:
@@ -194,8 +195,16 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql(address: URL) -> Engine:
-    return create_engine(
+    engine = create_engine(
         address.set(drivername="postgresql+psycopg"),
         pool_size=_CONNECTIONS,
         connect_args={"connect_timeout": 10},
     )
+    event.listen(engine, "handle_error", _leave)
+    return engine
+
+
+def _leave(context: ExceptionContext) -> None:
+    """A server that others have taken over from may live on, read-only: its connections are of no use any more."""
+    if isinstance(context.original_exception, _LEFT):
+        context.is_disconnect = True

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import psycopg
 
-from infrastructure.database.engines import Database, libpq_url
+from infrastructure.database.engines import Database, is_outage, libpq_url
 from infrastructure.database.standstill import end_blockers
 
 _SURE = 1.0  # seconds between two questions to the database
@@ -65,9 +65,11 @@ class Leadership:
             self._asked_at = time.monotonic()
             try:
                 self._leading = self._ask(self._url)
-            except psycopg.OperationalError:
+            except psycopg.Error as error:
                 self._leading = False
                 self._close()
+                if not is_outage(error):
+                    raise
         return self._leading
 
     def give_up(self) -> None:
