@@ -110,7 +110,19 @@ async def _warn(system: System, name: str, at: datetime) -> None:
 
 
 async def _watch(system: System, report: DrillReport, position: int) -> None:
-    """Follow the log until the drill ends, or somebody ends it; then to the log's own end."""
+    """Follow the log until the drill ends, or somebody ends it; then to the log's own end.
+
+    Nor does it go on where that fails: nobody would be looking.
+    """
+    try:
+        position = await _until_its_end(system, report, position)
+    finally:
+        at = now()
+        await system.streams.decide(report.provider, lambda provider: provider.end_drill(_stamp(at)))
+    await _follow(system, report, position)
+
+
+async def _until_its_end(system: System, report: DrillReport, position: int) -> int:
     stop = asyncio.Event()
     with _until_stopped(stop), _bar(report) as show:
         while not stop.is_set() and (left := (report.until - now()).total_seconds()) > 0:
@@ -120,10 +132,7 @@ async def _watch(system: System, report: DrillReport, position: int) -> None:
                 await asyncio.wait_for(stop.wait(), min(_LOOK, left))
             except TimeoutError:
                 continue
-    if stop.is_set():
-        at = now()
-        await system.streams.decide(report.provider, lambda provider: provider.end_drill(_stamp(at)))
-    await _follow(system, report, position)
+    return position
 
 
 async def _follow(system: System, report: DrillReport, position: int) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from infrastructure.cli import main
+from domain.errors import UnreadableEvent
+from infrastructure.cli import drill, main
 from infrastructure.settings import child_environment
 from tests.service import QUICK, RunningService, serving, started, until
 
@@ -141,3 +142,12 @@ def test_it_says_when_nobody_can_take_over(tmp_path: Path, monkeypatch: pytest.M
     assert ran.exit_code == 0
     assert "No other provider can take over on: default." in ran.stderr
     assert json.loads(ran.stdout)["calls_hit"] == 0
+
+
+def test_a_drill_that_cannot_be_watched_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> int:
+        raise UnreadableEvent("Stream 1: no class reads it.")
+
+    monkeypatch.setattr(drill, "_follow", fail)
+    assert postledger("providers", "drill", "main", "--for", "10m", "--fault", "5xx").exit_code != 0
+    until(lambda: drilled() is None)
