@@ -1,7 +1,7 @@
 """What every read model owes the engine: the example of docs/adding-a-projection.md as well as those in use."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
@@ -17,7 +17,6 @@ from infrastructure.database.engines import Database
 from projections.columns import Id
 from projections.projection import Projection, stream_column
 from tests import docs_clicks
-from tests.postgres import PostgresServer
 from tests.projections.reading import batches, numbered, rows, scratch
 from tests.strategies import chances, history, listed, woven
 
@@ -25,22 +24,6 @@ EVERY: tuple[Projection, ...] = (*PROJECTIONS, docs_clicks.PROJECTION)
 TABLES = [table for projection in EVERY for table in projection.tables("")]
 FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PAGE = (Path(__file__).parents[2] / "docs/adding-a-projection.md").read_text()
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
-) -> Iterator[Database]:
-    if request.param == "sqlite":
-        database = Database.open(f"sqlite:///{tmp_path_factory.mktemp('every')}/postledger.db")
-        yield database
-        database.close()
-        return
-    url = postgres_server.fresh_database()
-    database = Database.open(url)
-    yield database
-    database.close()
-    postgres_server.drop_database(url)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

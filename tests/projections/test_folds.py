@@ -1,11 +1,9 @@
 """Every read model is a pure fold of the log, however the log is cut into batches."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from random import Random
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Connection, select
 
@@ -19,29 +17,11 @@ from projections.email_list import EmailFilter, counts_by_status, page
 from projections.emails import EMAILS
 from projections.projection import Events
 from projections.recipients import RECIPIENTS
-from tests.postgres import PostgresServer
 from tests.projections.reading import ALL, batches, numbered, rows, scratch
 from tests.strategies import Life, chances, history, woven
 
 FEW = settings(max_examples=12, deadline=None)
 SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@pytest.fixture(scope="module")
-def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    home: Path = tmp_path_factory.mktemp("folds")
-    database = Database.open(f"sqlite:///{home}/postledger.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def postgres(postgres_server: PostgresServer) -> Iterator[Database]:
-    url = postgres_server.fresh_database()
-    database = Database.open(url)
-    yield database
-    database.close()
-    postgres_server.drop_database(url)
 
 
 def lived(chance: Random) -> tuple[list[Life], list[Recorded]]:

@@ -1,12 +1,10 @@
 """Statistics count each thing once, where it belongs, however the log is cut; and add up."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-import pytest
 from ddsketch.mapping import LogarithmicMapping
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Connection, select
@@ -18,7 +16,6 @@ from projections import emails, statistics
 from projections.email_list import counts_by_status
 from projections.statistics import COUNTS, TIMES
 from projections.statistics_measures import ENDS
-from tests.postgres import PostgresServer
 from tests.projections.counting import counted, summed
 from tests.projections.reading import batches, numbered, scratch
 from tests.projections.told import told
@@ -28,23 +25,6 @@ ONLY = (statistics.PROJECTION, emails.PROJECTION)
 SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FEW = settings(SOME, max_examples=10)
 Counts = Counter[tuple[Any, ...]]
-
-
-@pytest.fixture(scope="module")
-def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    home: Path = tmp_path_factory.mktemp("statistics")
-    database = Database.open(f"sqlite:///{home}/postledger.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def postgres(postgres_server: PostgresServer) -> Iterator[Database]:
-    url = postgres_server.fresh_database()
-    database = Database.open(url)
-    yield database
-    database.close()
-    postgres_server.drop_database(url)
 
 
 def folded(connection: Connection, pages: Sequence[Sequence[Recorded]]) -> tuple[Counts, Counts]:

@@ -22,29 +22,12 @@ from projections.statistics import ACCOUNTS, PROJECTION
 from projections.statistics_measures import ACCURACY, bucket
 from projections.statistics_queries import Answer, Figures, Question, ask, calls, sketch, tenants
 from projections.statistics_windows import Per, TooLong, Window
-from tests.postgres import PostgresServer
 from tests.projections.reading import numbered, scratch
 from tests.samples import LEASE, NOW, queued, stamp, taken
 
 BERLIN, NEW_YORK, KOLKATA = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), ZoneInfo("Asia/Kolkata")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 Store = Callable[..., None]
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
-) -> Iterator[Database]:
-    if request.param == "sqlite":
-        database = Database.open(f"sqlite:///{tmp_path_factory.mktemp('asked')}/postledger.db")
-        yield database
-        database.close()
-        return
-    url = postgres_server.fresh_database()
-    database = Database.open(url)
-    yield database
-    database.close()
-    postgres_server.drop_database(url)
 
 
 @pytest.fixture

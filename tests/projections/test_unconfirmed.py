@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -24,14 +23,6 @@ from tests.samples import LEASE, NOW, queued, stamp
 from tests.strategies import Life, chances, history, woven
 
 ONLY = (PROJECTION,)
-
-
-@pytest.fixture(scope="module")
-def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    home: Path = tmp_path_factory.mktemp("unconfirmed")
-    database = Database.open(f"sqlite:///{home}/postledger.db")
-    yield database
-    database.close()
 
 
 @given(chance=chances)
