@@ -253,7 +253,7 @@ def tune_garbage_collection() -> None:
     the whole heap for them again and again, which costs about half the speed (docs/adr/0006)."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    gc.set_threshold(200_000, 50, 100)
 
 
 def _dispatchers(

@@ -59,6 +59,7 @@ class Builder:
         self._clock = clock
         self._page = page
         self._check = check
+        self._models: dict[tuple[str, str, int, int], ReadModel] = {}
 
     async def begin(self, names: Iterable[str], parts: int = 1) -> list[str]:
         """Prepare a build of each, all or nothing; or, when some of them are under way, go on with those.
@@ -187,8 +188,12 @@ class Builder:
             fold(connection, self._model(part), page, now, careful=careful)
 
     def _model(self, part: Part) -> ReadModel:
-        projection = self._projections[part.name]
-        return ReadModel(projection, builds.tables_of(projection, part.suffix, part.part, part.parts), part.suffix)
+        key = part.name, part.suffix, part.part, part.parts
+        if key not in self._models:
+            projection = self._projections[part.name]
+            tables = builds.tables_of(projection, part.suffix, part.part, part.parts)
+            self._models[key] = ReadModel(projection, tables, part.suffix)
+        return self._models[key]
 
     # -- steps that are one transaction each ---------------------------------------------------------------------
 
