@@ -1,41 +1,40 @@
-"""Every recipient of every email: what became of it, found by address."""
+"""Every recipient of every email: what became of it, found by who it is, where it stands, and time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, MetaData, String, Table, Text, select
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, MetaData, String, Table, Text
 
 from domain import events as e
-from domain.address import address_key
 from domain.standing import RecipientStanding, Standing
 from domain.status import EmailStatus, RecipientStatus
 from projections import rows
-from projections.columns import Id, Instant
+from projections.columns import Bytewise, Id, Instant
 from projections.projection import Events, Projection, Tables, of_stream
 
-_FIXED = ("email_id", "id", "tenant", "queued_position", "kind", "address", "name", "key", "domain")
 _STANDING = ("status", "at", "since", "handed_over", "opened_at", "clicked_at", "unsubscribed_at")
 _DETAILS = ("provider", "bounce_class", "reason", "smtp_status", "enhanced_status")
+_FOUND_BY = ("domain", "status", "bounce_class", "provider")
 _KNOWN = ("email_id", "id", "kind", "address", "name", *_STANDING, *_DETAILS)
 _CHANGED = ("email_id", "id", *_STANDING, *_DETAILS)
 
 
 def tables(suffix: str = "") -> Tables:
-    name = f"recipients_v1{suffix}"
+    name = f"recipients_v2{suffix}"
     recipients = Table(
         name,
         MetaData(),
         Column("email_id", Id, primary_key=True),
         Column("id", Id, primary_key=True),
         Column("tenant", String, nullable=False),
-        Column("queued_position", BigInteger, nullable=False),
+        Column("queued_position", BigInteger, nullable=False),  # the order of lists
+        Column("created_at", Instant, nullable=False),  # when the email was accepted
         Column("kind", String, nullable=False),
         Column("address", Text, nullable=False),
         Column("name", Text, nullable=False),
-        Column("key", Text, nullable=False),  # the address, case folded
-        Column("domain", Text, nullable=False),
+        Column("key", Bytewise, nullable=False),  # the address, case folded
+        Column("domain", Text, nullable=False),  # case folded
         Column("status", String, nullable=False),
         Column("at", Instant),  # the provider's time behind `status`
         Column("since", Instant),
@@ -48,7 +47,9 @@ def tables(suffix: str = "") -> Tables:
         Column("reason", Text),
         Column("smtp_status", Integer),
         Column("enhanced_status", String),
+        Index(f"{name}_by_tenant", "tenant", "queued_position"),
         Index(f"{name}_by_address", "tenant", "key", "queued_position"),
+        *(Index(f"{name}_by_{column}", "tenant", column, "queued_position") for column in _FOUND_BY),
         info=of_stream("email_id"),
     )
     return (recipients,)
@@ -134,8 +135,9 @@ def _stored(connection: Connection, recipients: Table, ids: set[UUID]) -> dict[U
 def _accepted(position: int, event: e.EmailQueued, changes: dict[UUID, dict[UUID, rows.Row]]) -> Iterable[rows.Row]:
     values = changes.pop(event.originator_id)
     for r in event.recipients:
-        fixed = (event.originator_id, r.id, event.tenant, position, r.kind, r.address, r.name)
-        yield *fixed, r.address.casefold(), r.address.rpartition("@")[2], *values[r.id]
+        key = r.address.casefold()
+        fixed = (event.originator_id, r.id, event.tenant, position, event.occurred_at, r.kind, r.address, r.name)
+        yield *fixed, key, key.rpartition("@")[2], *values[r.id]
 
 
 def _details(event: e.RecipientEvent) -> rows.Row:
@@ -148,14 +150,4 @@ def _details(event: e.RecipientEvent) -> rows.Row:
     return _NOTHING
 
 
-# -- queries ---------------------------------------------------------------------------------------------------------
-
-
-def by_address(connection: Connection, tenant: str, address: str, limit: int = 20) -> list[dict[str, Any]]:
-    """What became of the newest emails to this address, newest first."""
-    mine = (RECIPIENTS.c.tenant == tenant) & (RECIPIENTS.c.key == address_key(address))
-    query = select(RECIPIENTS).where(mine).order_by(RECIPIENTS.c.queued_position.desc()).limit(limit)
-    return [dict(row) for row in connection.execute(query).mappings()]
-
-
-PROJECTION = Projection("recipients", 1, tables, fold)
+PROJECTION = Projection("recipients", 2, tables, fold)

@@ -97,7 +97,8 @@ def _cursor(connection: Connection) -> Any:
 
 
 def _types(connection: Connection, table: Table, names: Sequence[str]) -> list[str]:
-    return [table.c[name].type.compile(connection.dialect) for name in names]
+    """Without collations, which matter to what is kept and not on its way."""
+    return [table.c[name].type.compile(connection.dialect).partition(" COLLATE")[0] for name in names]
 
 
 def _arrays(connection: Connection, table: Table, names: Sequence[str]) -> str:

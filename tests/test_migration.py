@@ -17,7 +17,7 @@ from projections.email_list import EmailFilter, page
 from tests.samples import queued
 
 OLD = (Path(__file__).parent / "data/previous/read_models.sql").read_text()
-RAISED = {"emails", "suppressions", "providers"}
+RAISED = {"emails", "recipients", "suppressions", "providers"}
 NEW = {"audit", "statistics"}
 
 

@@ -16,6 +16,7 @@ from infrastructure.cli.failures import EXIT_CODES, USAGE, Failure
 from infrastructure.cli.inbox import inbox_group
 from infrastructure.cli.projections import projections_group
 from infrastructure.cli.providers import providers_group
+from infrastructure.cli.search import emails_group, recipients_group
 from infrastructure.cli.send import send_command
 from infrastructure.cli.serve import serve_command
 from infrastructure.cli.show import show_command
@@ -31,6 +32,8 @@ COMMANDS: tuple[click.Command, ...] = (
     show_command,
     tail_command,
     events_group,
+    emails_group,
+    recipients_group,
     dead_letters_group,
     unconfirmed_group,
     suppressions_group,

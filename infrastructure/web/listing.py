@@ -85,11 +85,12 @@ async def show(call: Call) -> Reply:
     if wanted.after is not None and wanted.before is not None:
         raise InvalidField("before", "cannot be combined with after")
     await wait_for_position(call)
-    found = await call.service.database.ask(page, _filter(wanted, call.caller.tenant))
-    return reply.of(EmailList(has_more=found.has_more, data=[_summary(row) for row in found.rows]))
+    found = await call.service.database.ask(page, which(wanted, call.caller.tenant))
+    return reply.of(EmailList(has_more=found.has_more, data=[view(row) for row in found.rows]))
 
 
-def _filter(wanted: EmailQuery, tenant: str) -> EmailFilter:
+def which(wanted: EmailQuery, tenant: str) -> EmailFilter:
+    """What is asked, in the words of the read model."""
     name, _, value = (wanted.tag or "").partition(":")
     key, _, said = (wanted.metadata or "").partition(":")
     return EmailFilter(
@@ -111,7 +112,7 @@ def _filter(wanted: EmailQuery, tenant: str) -> EmailFilter:
     )
 
 
-def _summary(row: EmailRow) -> EmailSummary:
+def view(row: EmailRow) -> EmailSummary:
     lists = {name: list(row.envelope.get(name, ())) for name in ("to", "cc", "bcc", "reply_to")}
     return EmailSummary(
         id=row.id,

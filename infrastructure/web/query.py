@@ -41,7 +41,8 @@ def _written_out(value: object) -> str:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
-Position = Annotated[int, Field(ge=0, le=2**63 - 1)]
+LARGEST = 2**63 - 1  # position that a database can keep
+Position = Annotated[int, Field(ge=0, le=LARGEST)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=600), NO_NUL]
 
 

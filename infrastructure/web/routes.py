@@ -17,6 +17,7 @@ from infrastructure.web import (
     metrics,
     projections,
     providers,
+    recipients,
     sending,
     statistics,
     suppression_files,
@@ -28,7 +29,7 @@ from infrastructure.web.audit_views import AuditList, CheckpointList
 from infrastructure.web.operation import Operation
 from infrastructure.web.provider_views import ProviderList
 from infrastructure.web.statistics_views import StatisticsList
-from infrastructure.web.support_views import DeadLetterList, DoubtList, RetriedView
+from infrastructure.web.support_views import DeadLetterList, DoubtList, RecipientList, RetriedView
 from infrastructure.web.views import (
     Accepted,
     AcceptedBatch,
@@ -99,6 +100,11 @@ ROUTES: tuple[Operation, ...] = (
         *("GET", "/emails/{id}/events", history.events, "Show an email's history", History),
         query=AsOf,
         errors=(404,),
+    ),
+    Operation(
+        *("GET", "/recipients", recipients.show, "List recipients", RecipientList),
+        query=recipients.RecipientQuery,
+        takes=(_WAIT,),
     ),
     Operation(
         *("GET", "/recipients/{address}/activity", activity.show, "Show a recipient's activity", Activity),

@@ -1,4 +1,4 @@
-"""What the API answers about email that did not arrive, or of which nobody knows."""
+"""What the API answers to support: who got what, what did not arrive, and of what nobody knows."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -6,9 +6,41 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.status import RecipientStatus
 from infrastructure.web.views import View
 
 _PLACE = "Its place in the list, for `{}`."
+
+
+class FoundRecipient(View):
+    """One recipient of one email, and what became of it."""
+
+    object: Literal["recipient"] = "recipient"
+    id: UUID
+    email_id: UUID
+    created_at: Annotated[datetime, Field(description="When the email was accepted.")]
+    kind: str
+    address: str
+    name: str
+    status: RecipientStatus
+    status_at: Annotated[datetime | None, Field(description="The provider's time of what it stands for.")]
+    provider: Annotated[str | None, Field(description="The one that took it or spoke of it last.")]
+    bounce_class: str | None
+    reason: str | None
+    smtp_status: int | None
+    enhanced_status: str | None
+    opened_at: datetime | None
+    clicked_at: datetime | None
+    unsubscribed_at: datetime | None
+    cursor: Annotated[str, Field(description=_PLACE.format("after` and `before"))]
+
+
+class RecipientList(View):
+    """A page of recipients, those of the newest emails first."""
+
+    object: Literal["list"] = "list"
+    has_more: bool
+    data: list[FoundRecipient]
 
 
 class DeadLetterView(View):

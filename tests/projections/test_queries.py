@@ -17,13 +17,15 @@ from sqlalchemy import Connection
 from domain import events as e
 from domain.answer import RecipientReport
 from domain.email import Email
-from domain.status import EmailStatus
+from domain.standing import RecipientStanding
+from domain.status import EmailStatus, RecipientStatus
 from infrastructure.database.engines import Database
-from projections import terms
+from projections import recipient_list, terms
 from projections.activity import timeline
 from projections.email_list import EmailFilter, EmailRow, page
 from projections.emails import PROJECTION as emails_model
-from projections.recipients import by_address
+from projections.recipient_list import RecipientFilter
+from projections.recipients import PROJECTION as recipients_model
 from tests.postgres import PostgresServer
 from tests.projections.reading import ALL, numbered, scratch
 from tests.samples import LEASE, NOW, queued, stamp, taken
@@ -60,6 +62,7 @@ def filled(database_url: str) -> Iterator[tuple[Connection, list[Email]]]:
 
 Filled = tuple[Connection, list[Email]]
 Everything = list[Filled]
+MODELS = (emails_model, recipients_model)
 
 
 def subjects(rows: tuple[EmailRow, ...]) -> list[str]:
@@ -105,10 +108,9 @@ def test_a_row_tells_what_a_list_shows(filled: Filled) -> None:
 
 def test_a_recipient_is_found_by_address_with_what_became_of_it(filled: Filled) -> None:
     connection, known = filled
-    found = by_address(connection, "acme", ADA.upper())
-    assert [row["email_id"] for row in found] == [known[n].id for n in (6, 4, 2, 0)]
-    assert (found[2]["status"], found[2]["bounce_class"], found[2]["smtp_status"]) == ("bounced", "hard", 550)
-    assert found[2]["domain"] == "example.com"
+    found = recipient_list.page(connection, RecipientFilter("acme", address=ADA.upper())).rows
+    assert [row.email_id for row in found] == [known[n].id for n in (6, 4, 2, 0)]
+    assert (found[2].status, found[2].bounce_class, found[2].smtp_status) == ("bounced", "hard", 550)
 
 
 def test_a_timeline_has_all_that_happened_to_one_person(filled: Filled) -> None:
@@ -214,10 +216,70 @@ def everything(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgr
     url = postgres_server.fresh_database()
     databases = [Database.open(f"sqlite:///{tmp_path_factory.mktemp('queries')}/x.db"), Database.open(url)]
     with ExitStack() as stack:
-        connections = [stack.enter_context(scratch(database, [emails_model])) for database in databases]
+        connections = [stack.enter_context(scratch(database, MODELS)) for database in databases]
         for connection in connections:
-            emails_model.fold(connection, emails_model.tables(""), log)
+            for model in MODELS:
+                model.fold(connection, model.tables(""), log)
         yield [(connection, known) for connection in connections]
     for database in databases:
         database.close()
     postgres_server.drop_database(url)
+
+
+LOOKED_FOR: dict[str, list[Any]] = {
+    "address": ["ADA@example.com", "cy@EXAMPLE.net", "nobody@example.com"],
+    "prefix": ["a", "BOB@", "cy@example.net", "x", "%", "_"],
+    "domain": ["example.org", "Example.NET"],
+    "status": [RecipientStatus.PENDING, RecipientStatus.BOUNCED],
+    "since": [NOW + timedelta(minutes=20)],
+    "until": [NOW + timedelta(minutes=40)],
+}
+
+
+def is_meant(email: Email, person: RecipientStanding, name: str, value: Any) -> bool:
+    if name in ("since", "until"):
+        return bool(email.queued.occurred_at >= value) == (name == "since")
+    if name == "status":
+        return person.status is value
+    key, said = person.address.lower(), str(value).lower()
+    return {"address": key == said, "prefix": key.startswith(said), "domain": key.endswith(f"@{said}")}[name]
+
+
+@pytest.mark.parametrize("rare", [recipient_list._RARE, 5])
+@given(chance=chances)
+@settings(max_examples=20, deadline=None)
+def test_lists_of_recipients_hold_exactly_who_is_meant(everything: Everything, rare: int, chance: Random) -> None:
+    names = chance.sample(sorted(LOOKED_FOR), chance.randrange(0, 4))
+    wanted: dict[str, Any] = {name: chance.choice(LOOKED_FOR[name]) for name in names}
+    for connection, known in everything:
+        mine = [(email, person) for email in known if email.tenant == "acme" for person in _newest_last(email)]
+        expected = [person.id for email, person in mine if all(is_meant(email, person, *w) for w in wanted.items())]
+        ask = RecipientFilter("acme", limit=chance.randrange(1, 30), **wanted)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recipient_list, "_RARE", rare)
+            found = walk_recipients(connection, ask)
+            assert [row.id for row in found] == expected[::-1]
+            if found:
+                back = recipient_list.page(connection, replace(ask, limit=100, before=found[-1].place))
+                assert [row.id for row in back.rows] == [row.id for row in found[:-1]]
+
+
+def _newest_last(email: Email) -> list[RecipientStanding]:
+    return sorted(email.standing.recipients.values(), key=lambda person: person.id)
+
+
+def walk_recipients(connection: Connection, ask: RecipientFilter) -> list[recipient_list.RecipientRow]:
+    found: list[recipient_list.RecipientRow] = []
+    while True:
+        some = recipient_list.page(connection, replace(ask, after=found[-1].place if found else None))
+        found += some.rows
+        if not some.has_more:
+            return found
+
+
+def test_recipients_are_found_by_how_they_bounced_and_by_provider(filled: Filled) -> None:
+    connection, known = filled
+    for wanted in ({"bounce_class": "hard"}, {"provider": "main"}, {"bounce_class": "hard", "provider": "main"}):
+        found = recipient_list.page(connection, RecipientFilter("acme", **wanted)).rows  # type: ignore[arg-type]
+        assert [row.email_id for row in found] == [known[2].id]
+        assert recipient_list.page(connection, RecipientFilter("globex", **wanted)).rows == ()  # type: ignore[arg-type]
