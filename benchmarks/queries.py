@@ -1,4 +1,4 @@
-"""Questions to the list of emails, at two sizes: what a page costs, and whether that grows with the table."""
+"""Questions to the lists of emails and recipients at two sizes: what a page costs, and whether that grows."""
 
 import random
 import time
@@ -12,11 +12,13 @@ from sqlalchemy import Connection, select, text
 
 from benchmarks.result import Result
 from benchmarks.servers import durable_postgres
-from domain.status import EmailStatus
+from domain.status import EmailStatus, RecipientStatus
 from infrastructure.bootstrap import now
 from infrastructure.database.engines import Database
+from projections import recipient_list, recipients
 from projections.email_list import EmailFilter, page
 from projections.emails import EMAILS, PROJECTION
+from projections.recipient_list import RecipientFilter
 
 _ROUNDS = 200  # of each question
 _CHUNK = 500_000
@@ -30,6 +32,15 @@ SELECT md5(i::text)::uuid, {tenant}, i, {start}::timestamptz + i * interval '1 s
   CASE WHEN i % 50 = 0 THEN 'bounced' WHEN i % 5 = 0 THEN 'dispatched' ELSE 'delivered' END, 'delivered',
   CASE WHEN i % 10 = 0 THEN 'backup' ELSE 'main' END, 1, NULL, {start}::timestamptz, i, '{{}}'
 FROM generate_series({first}, {last}) AS i
+"""
+_PEOPLE = """
+INSERT INTO {people} (email_id, id, tenant, queued_position, created_at, kind, address, name, key, domain, status,
+  handed_over, provider, bounce_class)
+SELECT md5(i::text)::uuid, md5(i::text)::uuid, {tenant}, i, {start}::timestamptz + i * interval '1 second', 'to',
+  key, '', key, 'example' || i % 1000 || '.com', CASE WHEN i % 50 = 0 THEN 'bounced' ELSE 'delivered' END, true,
+  CASE WHEN i % 10 = 0 THEN 'backup' ELSE 'main' END, CASE WHEN i % 50 = 0 THEN 'hard' END
+FROM generate_series({first}, {last}) AS i,
+  LATERAL (SELECT 'customer' || i % 200000 || '@example' || i % 1000 || '.com' AS key) AS person
 """
 _TENANT = "CASE WHEN i % 100 < 55 THEN 't0' ELSE 't' || (1 + i % 9) END"
 _TERMS = """
@@ -111,21 +122,42 @@ def _questions(size: int, chance: random.Random) -> Iterable[tuple[str, Callable
         ("nothing: two words that never meet", lambda: replace(mine, subject=f"{number()} {number() + 1}")),
     ):
         yield name, partial(_ask, make)
+    us = RecipientFilter("t0")
+    for name, find in (
+        ("recipients: the newest", lambda: us),
+        ("recipients: a person", lambda: replace(us, address=customer())),
+        ("recipients: a rare beginning", lambda: replace(us, prefix=customer()[:12])),
+        ("recipients: a common beginning", lambda: replace(us, prefix="cust")),
+        (
+            "recipients: a domain and a status",
+            lambda: replace(us, domain="example100.com", status=RecipientStatus.BOUNCED),
+        ),
+        ("recipients: a bounce and a provider", lambda: replace(us, bounce_class="hard", provider="backup")),
+        ("recipients: a time long past", lambda: replace(us, until=old)),
+    ):
+        yield name, partial(_find, find)
 
 
 def _ask(make: Callable[[], EmailFilter], connection: Connection) -> object:
     return page(connection, make())
 
 
+def _find(make: Callable[[], RecipientFilter], connection: Connection) -> object:
+    return recipient_list.page(connection, make())
+
+
 def _fill(database: Database, size: int) -> None:
     emails, postings, _ = PROJECTION.tables("")
+    (people,) = recipients.PROJECTION.tables("")
     start = f"'{(now() - timedelta(days=400)).isoformat()}'"
     with database.write() as connection:
         emails.metadata.create_all(connection)
+        people.metadata.create_all(connection)
     for first in range(1, size + 1, _CHUNK):
         values = {"tenant": _TENANT, "start": start, "first": first, "last": min(size, first + _CHUNK - 1)}
         with database.write() as connection:
             connection.execute(text(_EMAILS.format(emails=emails.name, **values).replace("::", "\\:\\:")))
+            connection.execute(text(_PEOPLE.format(people=people.name, **values).replace("::", "\\:\\:")))
             connection.execute(text(_TERMS.format(terms=postings.name, **values).replace("::", "\\:\\:")))
     with database.write() as connection:
-        connection.execute(text(f"ANALYZE {emails.name}, {postings.name}"))
+        connection.execute(text(f"ANALYZE {emails.name}, {postings.name}, {people.name}"))
