@@ -43,7 +43,9 @@ def fold(connection: Connection, model: ReadModel, page: Page, now: datetime, *,
     """
     known = streams(connection, model.projection.name, model.projection.version, model.build)
     new = {parked.stream_id: parked for parked in _unreadable(page, known, now, model)}
-    events = [each for each in page if isinstance(each, Recorded) and _comes_before(each, known, new)]
+    events = [each for each in page if type(each) is Recorded]
+    if known or new:
+        events = [each for each in events if _comes_before(each, known, new)]
     if careful:
         failures = _around(connection, model, events)
         new |= {event.event.originator_id: _parked(model, event, error, now) for event, error in failures}

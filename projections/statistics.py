@@ -17,7 +17,7 @@ from projections.columns import Id
 from projections.projection import SUMS, Events, Projection, Tables, of_stream
 from projections.statistics_account import FOLLOWED, Account
 from projections.statistics_measures import BRIEFLY, Dimension
-from projections.statistics_person import Person, Share
+from projections.statistics_person import Share
 
 _Sums = Counter[rows.Row]  # the key of a row, and by how much it changes
 
@@ -81,21 +81,23 @@ def _stored(connection: Connection, accounts: Table, ids: set[UUID]) -> dict[UUI
 
 def _moved(touched: Iterable[tuple[str, Account]]) -> tuple[_Sums, _Sums]:
     """By how much the counts change, and the times."""
-    whole: Counter[tuple[str, str, Share]] = Counter()  # by tenant and stream
-    counted, timed = _Sums(), _Sums()
+    alike: Counter[tuple[str, str, tuple[str, ...], tuple[str, ...], Share]] = Counter()
     for tenant, account in touched:
         account.settle()
+        everybody = tuple({person.domain for person in account.people.values()})
         for by, share, person in account.moves:
-            whole[tenant, account.stream, share] += by
-            if share.measure in BRIEFLY:
-                for dimension, value in _labels(account, person):
-                    counted[tenant, dimension, share.hour, value, share.measure] += by
-    for (tenant, stream, share), by in whole.items():
-        for dimension, value in _places(stream, share.provider):
-            if share.bucket is None:
-                counted[tenant, dimension, share.hour, value, share.measure] += by
+            alike[tenant, account.stream, account.tags, (person.domain,) if person else everybody, share] += by
+    counted, timed = _Sums(), _Sums()
+    for (tenant, stream, tags, domains, share), by in alike.items():
+        measure, hour, provider, bucket = share
+        for dimension, value in _places(stream, provider):
+            if bucket is None:
+                counted[tenant, dimension, hour, value, measure] += by
             else:
-                timed[tenant, dimension, share.hour, value, share.measure, share.bucket] += by
+                timed[tenant, dimension, hour, value, measure, bucket] += by
+        if measure in BRIEFLY:
+            for dimension, value in _labels(tags, domains):
+                counted[tenant, dimension, hour, value, measure] += by
     return counted, timed
 
 
@@ -107,11 +109,11 @@ def _places(stream: str, provider: str | None) -> Iterator[tuple[Dimension, str]
         yield "provider", provider
 
 
-def _labels(account: Account, person: Person | None) -> Iterator[tuple[Dimension, str]]:
+def _labels(tags: Iterable[str], domains: Iterable[str]) -> Iterator[tuple[Dimension, str]]:
     """Under what the main measures count besides: of tags and domains there may be as many as clients like."""
-    for tag in account.tags:
+    for tag in tags:
         yield "tag", tag
-    for domain in (person.domain,) if person else {person.domain for person in account.people.values()}:
+    for domain in domains:
         yield "domain", domain
 
 

@@ -5,7 +5,7 @@ way. So each recipient's share is told anew after it may have changed, and the s
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ class Account:
     """One email while a batch is folded into it."""
 
     stream: str
-    tags: Sequence[str]
+    tags: tuple[str, ...]
     due: int  # since when it might have been sent
     people: dict[UUID, Person]
     call: tuple[int, str, int] | None = None  # the attempt that has no outcome yet, its provider and start
@@ -40,7 +40,7 @@ class Account:
     @classmethod
     def opened(cls, event: e.EmailQueued) -> "Account":
         people = {r.id: Person(RecipientStanding(r.id, "", ""), _domain(r.address)) for r in event.recipients}
-        tags = sorted({tag_name(tag.name, tag.value) for tag in event.tags})
+        tags = tuple(sorted({tag_name(tag.name, tag.value) for tag in event.tags}))
         account = cls(event.stream, tags, micros(event.send_at or event.occurred_at), people)
         account._say("accepted", event)
         for person in people.values():
@@ -50,7 +50,7 @@ class Account:
     @classmethod
     def decode(cls, stored: str) -> "Account":
         stream, tags, due, call, people = json.loads(stored)
-        return cls(stream, tags, due, dict(map(read, people)), tuple(call) if call else None)
+        return cls(stream, tuple(tags), due, dict(map(read, people)), tuple(call) if call else None)
 
     def encode(self) -> str:
         people = [written(person) for person in self.people.values()]
