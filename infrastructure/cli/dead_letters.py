@@ -125,7 +125,9 @@ def retry_command(
         await follow(system, *_MODELS)
         until = await system.database.ask(newest) + 1  # what fails again meanwhile is newer
         these = replace(found_by, before=0, after=until, limit=AT_ONCE)
-        return Chosen(await system.database.ask(count, these), _oldest_first(system, these))
+        if not (total := await system.database.ask(count, these)):
+            many.suspect(system, these.provider)
+        return Chosen(total, _oldest_first(system, these))
 
     async def retry(system: System, id: UUID, caller: Caller) -> Receipt:
         return await system.service.change_email.retry(id, wish, caller)

@@ -82,6 +82,12 @@ def decide(deed: Deed, choose: Callable[[System], Awaitable[Chosen]], *, named: 
         click.get_current_context().exit(FAILED)
 
 
+def suspect(system: System, provider: str | None) -> None:
+    """Nothing fits: tell if that may be for how the provider is spelt. One that is gone may have emails still."""
+    if provider is not None and provider not in system.providers:
+        click.echo(f"No provider is called {provider} now. There are: {', '.join(system.providers)}.", err=True)
+
+
 async def named(ids: Sequence[UUID]) -> AsyncIterator[Sequence[Target]]:
     """Batches of the emails with these ids."""
     different = list(dict.fromkeys(ids))

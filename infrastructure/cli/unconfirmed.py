@@ -87,7 +87,9 @@ def resolve_command(
         await follow(system, "unconfirmed")
         here = await system.ledger.position()  # what is in doubt again meanwhile is newer
         these = DoubtFilter(provider=provider, tenant=tenant, until=until, limit=AT_ONCE, up_to=here)
-        return Chosen(await system.database.ask(count, these), _oldest_first(system, these))
+        if not (total := await system.database.ask(count, these)):
+            many.suspect(system, provider)
+        return Chosen(total, _oldest_first(system, these))
 
     async def resolve(system: System, id: UUID, caller: Caller) -> Receipt:
         return await system.service.change_email.resolve(id, wish, caller)

@@ -100,3 +100,8 @@ def test_many_are_settled_batch_by_batch(stores: Stocked) -> None:
 )
 def test_wrong_usage_is_told_so(stores: Stocked, arguments: tuple[str, ...]) -> None:
     assert "Usage" in stores.run("unconfirmed", *arguments, code=2)
+
+
+def test_a_provider_of_another_name_is_told_where_nothing_fits(stores: Stocked, doubts: list[str]) -> None:
+    seen = stores.on_a_terminal("unconfirmed", "resolve", "accepted", "--provider", "mian", "--reason", "asked them")
+    assert "No provider is called mian now. There are: main, backup." in seen
