@@ -160,14 +160,15 @@ async def _fold(ledger: EventLedger, url: str) -> int:
 
 async def _prepare(url: str) -> None:
     """Empty read models, live from the start."""
-    ledger, database = EventLedger(PostgresEventStore(url), Wakeups(url).events), Database.open(url)
-    await ProjectionRunner(ledger, database, PROJECTIONS, Wakeups(url), now).prepare()
+    wakeups, database = Wakeups(url), Database.open(url)
+    ledger = EventLedger(PostgresEventStore(url), wakeups.events)
+    await ProjectionRunner(ledger, database, PROJECTIONS, wakeups, now).prepare()
     database.close()
     await ledger.close()
 
 
 async def _catch_up(ledger: EventLedger, url: str) -> int:
-    """As workers do after a pause: page by page into tables that are asked meanwhile."""
+    """As workers do after a pause: smaller pages than a rebuild has, into tables that have their indexes."""
     database = Database.open(url)
     await ProjectionRunner(ledger, database, PROJECTIONS, Wakeups(url), now).catch_up()
     database.close()

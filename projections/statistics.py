@@ -84,7 +84,7 @@ def _moved(touched: Iterable[tuple[str, Account]]) -> tuple[_Sums, _Sums]:
     alike: Counter[tuple[str, str, tuple[str, ...], tuple[str, ...], Share]] = Counter()
     for tenant, account in touched:
         account.settle()
-        everybody = tuple({person.domain for person in account.people.values()})
+        everybody = tuple(sorted({person.domain for person in account.people.values()}))
         for by, share, person in account.moves:
             alike[tenant, account.stream, account.tags, (person.domain,) if person else everybody, share] += by
     counted, timed = _Sums(), _Sums()

@@ -237,3 +237,8 @@ def test_what_bounced_goes_out_again_through_the_provider_that_is_named(stores: 
         assert retried(stores, id, "--through", other)["done"] == 1
         until(lambda: email()["attempts"] == 2)
         assert (first, email()["provider"]) in {("main", "backup"), ("backup", "main")}
+
+
+def test_a_provider_of_another_name_is_told_where_nothing_fits(stores: Stocked, letters: list[str]) -> None:
+    seen = stores.on_a_terminal("dead-letters", "retry", "--provider", "mian", "--reason", "mended")
+    assert "No provider is called mian now. There are: main, backup." in seen
