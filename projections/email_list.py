@@ -1,7 +1,7 @@
 """Questions to the `emails` read model."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -81,12 +81,23 @@ class Page:
 
 
 def page(connection: Connection, wanted: EmailFilter) -> Page:
-    """One page. A cursor that names no email of this tenant gives an empty page."""
+    """One page. A cursor that names no email of this tenant gives an empty page.
+
+    Emails that have a rare term are looked at one by one. Where all terms are common, so are, most likely, the emails
+    that have them all, and walking down the list until a page is full is short: that is left to the planner.
+    """
     position = EMAILS.c.queued_position
     backwards = wanted.before_id is not None and wanted.after_id is None
+    postings = {term: _first_few(connection, wanted.tenant, term) for term in wanted.terms}
+    rare = [set(few) for few in postings.values() if len(few) < _RARE]
+    common = [term for term, few in postings.items() if len(few) == _RARE]
     order = position.asc() if backwards else position.desc()
-    query = _matching(connection, wanted).order_by(order).limit(wanted.limit + 1)
-    found = [_row(dict(row)) for row in connection.execute(query).mappings()]
+    query = _matching(connection, wanted, common).order_by(order).limit(wanted.limit + 1)
+    if rare:
+        places = sorted(set.intersection(*rare), reverse=not backwards)
+        found = _looked_at(connection, query, places, wanted.limit + 1)
+    else:
+        found = _rows(connection, query)
     shown = found[: wanted.limit]
     return Page(tuple(reversed(shown) if backwards else shown), has_more=len(found) > wanted.limit)
 
@@ -97,25 +108,25 @@ def counts_by_status(connection: Connection, tenant: str) -> dict[EmailStatus, i
     return {EmailStatus(status): emails for status, emails in connection.execute(query)}
 
 
-def _matching(connection: Connection, wanted: EmailFilter) -> Select[Any]:
-    """A rare term's emails are looked at one by one. Where all terms are common, so are, most likely, the emails that
-    have them all, and walking down the list until a page is full is short: that is left to the planner.
-    """
-    columns = [EMAILS.c[each.name] for each in fields(EmailRow)]
-    query = select(*columns).where(
+def _matching(connection: Connection, wanted: EmailFilter, terms: Sequence[str]) -> Select[Any]:
+    return select(*(EMAILS.c[each.name] for each in fields(EmailRow))).where(
         EMAILS.c.tenant == wanted.tenant,
         *_conditions(wanted),
         *in_time(connection, wanted.tenant, wanted.since, wanted.until, EMAILS),
+        *(_has(wanted.tenant, term) for term in terms),
     )
-    asked = wanted.terms
-    postings = {term: _first_few(connection, wanted.tenant, term) for term in asked}
-    rarest = min(asked, key=lambda term: len(postings[term]), default=None)
-    for term in asked:
-        if term == rarest and len(postings[term]) < _RARE:
-            query = query.where(EMAILS.c.queued_position.in_(postings[term]))
-        else:
-            query = query.where(_has(wanted.tenant, term))
-    return query
+
+
+def _looked_at(connection: Connection, query: Select[Any], places: Sequence[int], enough: int) -> list[EmailRow]:
+    """Of the emails at these places, in their order, those that the query finds, until there are enough. Most often
+    the first few are; where few fit, longer and longer steps keep the number of questions small.
+    """
+    found: list[EmailRow] = []
+    step = enough
+    while places and len(found) < enough:
+        found += _rows(connection, query.where(EMAILS.c.queued_position.in_(places[:step])))
+        places, step = places[step:], 4 * step
+    return found
 
 
 def _first_few(connection: Connection, tenant: str, term: str) -> list[int]:
@@ -167,6 +178,10 @@ def _conditions(wanted: EmailFilter) -> list[ColumnElement[bool]]:
 def _place(tenant: str, id: UUID) -> Any:
     other = EMAILS.alias()
     return select(other.c.queued_position).where(other.c.id == id, other.c.tenant == tenant).scalar_subquery()
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[EmailRow]:
+    return [_row(dict(row)) for row in connection.execute(query).mappings()]
 
 
 def _row(row: dict[str, Any]) -> EmailRow:
