@@ -130,6 +130,12 @@ def _parked(now: Situation) -> Iterator[Finding]:
             yield Finding(model.name, {"name": model.name, "parked": model.parked})
 
 
+def _unchained(now: Situation) -> Iterator[Finding]:
+    lag, limit = now.signs.unchained, now.thresholds.lag
+    if lag > limit * _MENDED:
+        yield Finding(facts={"lag": lag}, mending=lag <= limit)
+
+
 def _minutes(time: timedelta) -> int:
     return round(time.total_seconds() / 60)
 
@@ -192,6 +198,12 @@ RULES: Sequence[Rule] = (
         "The read model {name} could not follow {parked} streams, and shows them as they were before.",
         "The read model {name} follows all streams.",
         _parked,
+    ),
+    Rule(
+        *("audit_chain_behind", "warning"),
+        "The audit chain is {lag} events behind: what was done to these since would not be found.",
+        "The audit chain has caught up.",
+        _unchained,
     ),
 )
 BY_KIND: Mapping[str, Rule] = {rule.kind: rule for rule in RULES}

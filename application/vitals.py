@@ -32,6 +32,7 @@ class Signs:
     dead_letters: int  # that stand now
     dead_letters_lately: int  # that ended undelivered within the window
     read_models: Sequence[ReadModel]
+    unchained: int = 0  # positions that the audit chain is behind the ledger
 
 
 class Vitals(Protocol):

@@ -83,6 +83,7 @@ def _vitals(signs: Signs) -> Iterator[GaugeMetricFamily]:
         ("parked", "Emails in doubt that wait for an operator.", signs.parked),
         ("dead_letters", "Emails that ended while somebody has not got them.", signs.dead_letters),
         ("dead_letters_lately", "Those that did so within the window of the alert.", signs.dead_letters_lately),
+        ("audit_chain_lag", "Events that the audit chain does not hold yet.", signs.unchained),
     ):
         yield GaugeMetricFamily(f"postledger_{name}", help, value=value)
     lag = GaugeMetricFamily("postledger_read_model_lag", "Events that a read model is behind.", labels=["name"])

@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     alert_queue_age: timedelta = Field(default=timedelta(minutes=5), description="Due for longer, and nobody began.")
     alert_in_doubt: int = Field(default=50, ge=1, le=9000, description="More emails than these in doubt at once.")
     alert_in_doubt_age: timedelta = Field(default=timedelta(hours=1), description="One of them in doubt for longer.")
-    alert_lag: int = Field(default=10_000, ge=1, description="Events that a read model may be behind.")
+    alert_lag: int = Field(default=10_000, ge=1, description="Events that read models or the chain may be behind.")
     alert_webhook: SecretStr | None = Field(default=None, description="A URL that alerts are posted to.")
     alert_webhook_secret: SecretStr | None = Field(default=None, description="Signs them; may begin with whsec_.")
     alert_webhook_internal: bool = Field(default=False, description="Whether it may be an address inside.")

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 
 from application.ports import Clock
 from application.vitals import MOST, ReadModel, Signs
+from infrastructure.audit import blocks
 from infrastructure.database.engines import Database
 from infrastructure.database.follower_positions import FOLLOWERS
 from infrastructure.database.positions import ProjectionPosition
@@ -53,13 +54,12 @@ class SqlVitals:
 
     async def _look(self) -> Signs:
         now = self._clock()
-        models = [
-            ReadModel(p.name, p.lag, p.error is not None, p.parked, p.lag_seconds) for p in await self._positions()
-        ]
-        return await self._database.ask(_signs, models, now, now - self._window)
+        return await self._database.ask(_signs, await self._positions(), now, now - self._window)
 
 
-def _signs(connection: Connection, models: Sequence[ReadModel], now: datetime, since: datetime) -> Signs:
+def _signs(connection: Connection, places: Sequence[ProjectionPosition], now: datetime, since: datetime) -> Signs:
+    models = [ReadModel(p.name, p.lag, p.error is not None, p.parked, p.lag_seconds) for p in places]
+    head = max((p.position + p.lag for p in places), default=0)
     due = {priority.value: _due(connection, number, now) for priority, number in PRIORITIES.items()}
     oldest = [row.oldest for row in due.values() if row.oldest is not None]
     doubts = _doubts(connection)
@@ -73,6 +73,7 @@ def _signs(connection: Connection, models: Sequence[ReadModel], now: datetime, s
         dead_letters=_count(connection, select(LETTERS.c.email_id)),
         dead_letters_lately=_count(connection, select(LETTERS.c.email_id).where(LETTERS.c.ended_at >= since)),
         read_models=[*models, *_followers(connection)],
+        unchained=max(0, head - blocks.newest(connection).last),
     )
 
 

@@ -13,6 +13,8 @@ from domain.answer import Answer
 from domain.delivery import DeliveryPolicy, ErrorClass
 from domain.email import Email
 from domain.events import Priority
+from infrastructure.audit import blocks
+from infrastructure.audit.blocks import Block
 from infrastructure.database import follower_positions
 from infrastructure.database.engines import Database
 from infrastructure.database.positions import ProjectionPosition
@@ -66,6 +68,7 @@ def prepare(connection: Connection) -> None:
     for projection in PROJECTIONS:
         projection.tables("")[0].metadata.create_all(connection)
     follower_positions.create(connection, "suppressions")
+    blocks.create(connection, NOW)
 
 
 async def positions() -> Sequence[ProjectionPosition]:
@@ -140,6 +143,14 @@ def test_read_models_and_followers_say_whether_they_are_held(database_url: str) 
     assert {(model.name, model.lag, model.held) for model in found.read_models} == {
         *{("emails", 10, False), ("activity", 0, True), ("follower:suppressions", 0, True)}
     }
+
+
+def test_what_no_block_of_the_audit_chain_holds_is_counted(database_url: str) -> None:
+    def chained(connection: Connection) -> None:
+        blocks.append(connection, Block(1, 1, 60, 60, 60, b"", b"chain"), NOW)
+
+    assert signs(database_url).unchained == 100  # the read models stand at 90 and 10 behind
+    assert signs(database_url, chained).unchained == 40
 
 
 @pytest.mark.parametrize(("fresh", "looks"), [(60.0, 1), (0.0, 8)])

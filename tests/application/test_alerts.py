@@ -308,6 +308,7 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [  # kin
         *("read_model_behind", {"read_models": [ReadModel("emails", 10_001)]}),
         *({"read_models": [ReadModel("emails", 10_000)]}, {"read_models": [ReadModel("emails", 8_000)]}),
     ),
+    *[("audit_chain_behind", {"unchained": 10_001}, {"unchained": 10_000}, {"unchained": 8_000})],
     *[("read_model_held", {"read_models": [ReadModel("emails", 3, held=True)]}, {}, {})],
 ]
 

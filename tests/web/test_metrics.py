@@ -97,6 +97,7 @@ SIGNS = Signs(
     dead_letters=5,
     dead_letters_lately=4,
     read_models=[ReadModel("emails", 12), ReadModel("activity", 0, held=True)],
+    unchained=6,
 )
 
 
@@ -133,6 +134,7 @@ def test_gauges_tell_how_the_service_is_doing(api: Api) -> None:
         "postledger_parked": 1,
         "postledger_dead_letters": 5,
         "postledger_dead_letters_lately": 4,
+        "postledger_audit_chain_lag": 6,
     }
     assert found["postledger_queue", "priority=bulk"] == 10_000
     assert found["postledger_read_model_lag", "name=emails"] == 12
