@@ -94,14 +94,16 @@ class SendGrid(HttpStub):
     def _next(self) -> Reaction:
         return _HTTP.get(self.mood, _YES) if self._chance.random() < _OFTEN else _YES
 
-    async def _react(self, reaction: Reaction, request: Received, writer: asyncio.StreamWriter) -> bool:
+    async def _react(
+        self, reaction: Reaction, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         if request.path == "/v3/scopes" and reaction in _TAKEN:  # a check
-            return await super()._react(_SCOPES, request, writer)
+            return await super()._react(_SCOPES, request, reader, writer)
         if request.path != "/v3/mail/send":  # a look-up, which needs an add-on that this account has not got
-            return await super()._react(Answered(403), request, writer)
+            return await super()._react(Answered(403), request, reader, writer)
         if reaction in _TAKEN:
             self._taken.update(_copies(request))
-        return await super()._react(reaction, request, writer)
+        return await super()._react(reaction, request, reader, writer)
 
     def taken(self) -> Counter[Copy]:
         return Counter(self._taken)

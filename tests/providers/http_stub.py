@@ -11,7 +11,6 @@ import json
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Self
@@ -114,15 +113,16 @@ class HttpStub:
         method, path, _ = line.split(" ")
         request = Received(method, path, headers, body)
         self.requests.append(request)
-        return await self._react(self._next(), request, writer)
+        return await self._react(self._next(), request, reader, writer)
 
-    async def _react(self, reaction: Reaction, request: Received, writer: asyncio.StreamWriter) -> bool:
+    async def _react(
+        self, reaction: Reaction, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         if callable(reaction):
             reaction = reaction(request)
         match reaction:
             case Broken.SILENCE:
-                with suppress(asyncio.CancelledError):
-                    await asyncio.Event().wait()
+                await reader.read()  # until the other side has had enough
                 return False
             case Broken.RESET_IN_ANSWER:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
