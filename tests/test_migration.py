@@ -1,15 +1,19 @@
 """A database that the previous version of the code has written is served by this one while it builds what changed."""
 
 import asyncio
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
+from click.testing import CliRunner
+from sqlalchemy import Connection, inspect, select
 
 from application.errors import ReadModelBuilding
 from infrastructure.bootstrap import PROJECTIONS, System, bootstrap
+from infrastructure.cli.main import main
+from infrastructure.database.positions import POSITIONS
 from infrastructure.settings import load_settings
 from infrastructure.verification.verify import verify
 from projections.activity import timeline
@@ -67,6 +71,31 @@ def test_what_did_not_change_is_served_at_once_and_the_rest_once_it_is_built(sys
         assert listed[0].id == email.id
         assert len(listed) > 1
         assert (await verify(system.ledger, system.database, PROJECTIONS)).right
+        assert "emails_v1" in await system.database.ask(lambda connection: inspect(connection).get_table_names())
+        await system.close()
+
+    asyncio.run(scenario())
+
+
+def old_places(connection: Connection) -> dict[str, int]:
+    """Where the previous version's read models stand, of those that this one has raised."""
+    versions = {projection.name: projection.version for projection in PROJECTIONS}
+    rows = connection.execute(select(POSITIONS.c.name, POSITIONS.c.version, POSITIONS.c.position)).all()
+    return {row.name: row.position for row in rows if row.version < versions.get(row.name, 0)}
+
+
+def test_it_can_be_built_before_the_first_process_of_this_version_serves(system: System) -> None:
+    """And is no concern of the processes that still serve as the previous version does."""
+    assert (before := asyncio.run(system.database.ask(old_places))).keys() == RAISED
+    told = CliRunner().invoke(main, ["projections", "rebuild"])
+    assert told.exit_code == 0, told.output
+    assert set(json.loads(told.stdout)["rebuilt"]) == RAISED
+
+    async def scenario() -> None:
+        await system.prepare()
+        assert set((await states(system)).values()) == {"live"}
+        assert (await system.database.ask(page, EmailFilter("acme", limit=100))).rows
+        assert await system.database.ask(old_places) == before
         assert "emails_v1" in await system.database.ask(lambda connection: inspect(connection).get_table_names())
         await system.close()
 
