@@ -37,7 +37,7 @@ class Outlook:
 
     def apply(self, event: e.Event) -> None:
         """Fold one more event in."""
-        if isinstance(event, e.RecipientEvent):
+        if e.is_about_recipient(event):
             self._hear(event)
             return
         self.standing.apply(event)

@@ -65,7 +65,7 @@ REPORTED: Mapping[type[e.Event], RecipientStatus] = {
 
 def reported_status(event: e.RecipientEvent) -> RecipientStatus:
     """What a report says of the delivery to its recipient."""
-    if isinstance(event, e.EmailRecipientDeliveryFailed) and not event.final:
+    if type(event) is e.EmailRecipientDeliveryFailed and not event.final:
         return RecipientStatus.DEFERRED  # it must not outrank a delivery
     return REPORTED[type(event)]
 
@@ -175,7 +175,7 @@ class Standing:
 
     def apply(self, event: e.Event) -> None:
         """Fold one more event in. Events of other kinds change nothing."""
-        if isinstance(event, e.RecipientEvent) and event.corrects:
+        if e.is_about_recipient(event) and event.corrects:
             self.recipients[event.recipient_id].correct(event.corrects)
         self._fold(event)
 

@@ -14,7 +14,7 @@ from domain import events as e
 from domain.address import address_key
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables, of_stream
+from projections.projection import Events, Projection, Tables, of_kinds, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
@@ -80,7 +80,7 @@ _TOPICS = {event: event.topic() for event in _SHOWN}
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     people, entries = into
-    queued = [p.event for p in events if isinstance(p.event, e.EmailQueued)]
+    queued = [event for _, event in of_kinds(events, [e.EmailQueued])]
     persons = [(q.tenant, r.address.casefold(), q.originator_id, r.id) for q in queued for r in q.recipients]
     rows.insert(connection, people, persons)
     rows.insert(connection, entries, [_entry(p.position, p.event) for p in events if type(p.event) in _SHOWN])

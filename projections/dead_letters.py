@@ -103,24 +103,24 @@ class _Course:
 
 
 _JSON = TypeAdapter(_Course)
-_OWN = (
+_OWN = {
     *(e.EmailQueued, e.EmailRescheduled, e.EmailCancelled, e.EmailExpired, e.EmailDeliveryStarted, e.EmailDispatched),
     *(e.EmailDeliveryDeferred, e.EmailDeliveryFailed, e.EmailDeliveryUnconfirmed, e.EmailDeliveryResolved),
     e.EmailRequeued,
-)
+}
 
 
 def _matters(event: e.Event) -> bool:
     """Whether it can change where an email stands; opens and clicks, most of what is said, cannot."""
-    if isinstance(event, e.RecipientEvent):
+    if e.is_about_recipient(event):
         return type(event) in REPORTED or event.corrects is not None
-    return isinstance(event, _OWN)
+    return type(event) in _OWN
 
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     letters, courses = into
     mine = [(p.position, p.event) for p in events if _matters(p.event)]
-    new = {event.originator_id: _Course.of(event) for _, event in mine if isinstance(event, e.EmailQueued)}
+    new = {event.originator_id: _Course.of(event) for _, event in mine if type(event) is e.EmailQueued}
     known = {event.originator_id for _, event in mine} - new.keys()
     stored: dict[UUID, str] = dict(rows.fetch(connection, courses, "email_id", known))
     touched = new | {id: _JSON.validate_json(course) for id, course in stored.items()}

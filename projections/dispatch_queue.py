@@ -169,7 +169,7 @@ _FREEING = (  # the worker is done with it, or has to look again
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     (queue,) = into
     mine = [p.event for p in events if type(p.event) in _STEPS]
-    new = {event.originator_id for event in mine if isinstance(event, e.EmailQueued)}
+    new = {event.originator_id for event in mine if type(event) is e.EmailQueued}
     known = {event.originator_id for event in mine} - new
     found = rows.fetch(connection, queue, "email_id", known, [*_FOLDED, "lease_owner"])
     before = {row[0]: row[:-1] for row in found}

@@ -13,7 +13,7 @@ from domain import events as e
 from domain.standing import Standing
 from projections import rows, terms
 from projections.columns import Id, Instant
-from projections.projection import SUMS, Events, Projection, Tables, of_stream
+from projections.projection import SUMS, Events, Projection, Tables, of_kinds, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
@@ -90,9 +90,9 @@ class _Email:
     def take(self, position: int, event: e.Event) -> None:
         self.standing.apply(event)
         self.position, self.updated_at = position, event.occurred_at
-        if isinstance(event, e.EmailDeliveryStarted):
+        if type(event) is e.EmailDeliveryStarted:
             self.provider, self.attempts = event.provider, event.attempt
-        elif isinstance(event, (e.EmailQueued, e.EmailRescheduled)):
+        elif type(event) is e.EmailQueued or type(event) is e.EmailRescheduled:
             self.scheduled_at = event.send_at
 
     def values(self) -> rows.Row:
@@ -106,7 +106,7 @@ class _Email:
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     emails, postings, counts = into
-    new = [(p.position, p.event) for p in events if isinstance(p.event, e.EmailQueued)]
+    new = of_kinds(events, [e.EmailQueued])
     touched = {event.originator_id: _Email(Standing.opened(event), event.tenant) for _, event in new}
     touched |= _stored(connection, emails, {p.event.originator_id for p in events} - touched.keys())
     for placed in events:

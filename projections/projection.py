@@ -1,8 +1,8 @@
 """What a read model is: tables, and how events change them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Table
 
@@ -28,6 +28,15 @@ Tables = tuple[Table, ...]
 # parts of the streams can be folded side by side, and what one stream made of a read model can be folded again.
 SUMS: dict[Any, Any] = {"sums": True}
 UNTOLD: dict[Any, Any] = {"untold": True}  # `info` of a column that no event tells
+
+
+_E = TypeVar("_E", bound=Event)
+
+
+def of_kinds(events: Events, kinds: Iterable[type[_E]]) -> list[tuple[int, _E]]:
+    """Position and event of those that are of exactly these kinds."""
+    wanted = frozenset[type[Event]](kinds)
+    return [(placed.position, cast(_E, placed.event)) for placed in events if type(placed.event) in wanted]
 
 
 def of_stream(column: str) -> dict[Any, Any]:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Index, MetaData, String, Table, Text,
 from domain import events as e
 from projections import rows
 from projections.columns import Id
-from projections.projection import Events, Projection, Tables, of_stream
+from projections.projection import Events, Projection, Tables, of_kinds, of_stream
 
 _ID = 36  # characters of a UUID
 _AT_ONCE = 1000  # values in one statement: PostgreSQL takes 65,535, SQLite 32,766
@@ -32,17 +32,19 @@ def tables(suffix: str = "") -> Tables:
 (MESSAGES,) = tables()
 
 
+_KINDS: tuple[type[e.EmailDispatched | e.EmailDeliveryResolved], ...] = (e.EmailDispatched, e.EmailDeliveryResolved)
+
+
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     (messages,) = into
-    found = [row for placed in events for row in _messages(placed.event)]
+    found = [row for _, event in of_kinds(events, _KINDS) for row in _messages(event)]
     rows.insert(connection, messages, list(dict.fromkeys(found)))
 
 
-def _messages(event: e.Event) -> Iterable[rows.Row]:
-    if isinstance(event, (e.EmailDispatched, e.EmailDeliveryResolved)):
-        for message in event.messages:
-            if email_in(message.message_id) != event.originator_id:
-                yield event.provider, message.message_id, event.originator_id
+def _messages(event: e.EmailDispatched | e.EmailDeliveryResolved) -> Iterable[rows.Row]:
+    for message in event.messages:
+        if email_in(message.message_id) != event.originator_id:
+            yield event.provider, message.message_id, event.originator_id
 
 
 def email_in(message_id: str) -> UUID | None:

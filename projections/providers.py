@@ -11,7 +11,7 @@ from domain import provider_events as p
 from domain.provider_state import ProviderState
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables, of_stream
+from projections.projection import Events, Projection, Tables, of_kinds, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
@@ -67,7 +67,7 @@ class ProviderRow:
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     (providers,) = into
-    mine = [(placed.position, placed.event) for placed in events if isinstance(placed.event, p.ProviderEvent)]
+    mine = of_kinds(events, p.ProviderEvent.__subclasses__())
     before = rows.fetch(connection, providers, "name", {event.provider for _, event in mine})
     known = {row[0]: _read(row) for row in before}
     for position, event in mine:

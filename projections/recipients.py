@@ -11,7 +11,7 @@ from domain.standing import RecipientStanding, Standing
 from domain.status import EmailStatus, RecipientStatus
 from projections import rows
 from projections.columns import Bytewise, Id, Instant
-from projections.projection import Events, Projection, Tables, of_stream
+from projections.projection import Events, Projection, Tables, of_kinds, of_stream
 
 _STANDING = ("status", "at", "since", "handed_over", "opened_at", "clicked_at", "unsubscribed_at")
 _DETAILS = ("provider", "bounce_class", "reason", "smtp_status", "enhanced_status")
@@ -77,7 +77,7 @@ class _Email:
         return cls(Standing(known, waiting=EmailStatus.QUEUED), {}, {})
 
     def take(self, event: e.Event) -> None:
-        if isinstance(event, e.RecipientEvent):
+        if e.is_about_recipient(event):
             self._report(event)
             return
         self.standing.apply(event)
@@ -108,7 +108,7 @@ class _Email:
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     (recipients,) = into
-    new = [(p.position, p.event) for p in events if isinstance(p.event, e.EmailQueued)]
+    new = of_kinds(events, [e.EmailQueued])
     touched = {event.originator_id: _Email.of(Standing.opened(event).recipients.values()) for _, event in new}
     touched |= _stored(connection, recipients, {p.event.originator_id for p in events} - touched.keys())
     for placed in events:

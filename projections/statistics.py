@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData,
 from domain import events as e
 from projections import rows
 from projections.columns import Id
-from projections.projection import SUMS, Events, Projection, Tables, of_stream
+from projections.projection import SUMS, Events, Projection, Tables, of_kinds, of_stream
 from projections.statistics_account import FOLLOWED, Account
 from projections.statistics_measures import BRIEFLY, Dimension
 from projections.statistics_person import Share
@@ -58,7 +58,7 @@ ACCOUNTS, COUNTS, TIMES = tables()
 
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     accounts, counts, times = into
-    new = {p.event.originator_id: p.event for p in events if isinstance(p.event, e.EmailQueued)}
+    new = {event.originator_id: event for _, event in of_kinds(events, [e.EmailQueued])}
     later = [p.event for p in events if type(p.event) in FOLLOWED]
     tenants = {event.originator_id: event.tenant for event in (*new.values(), *later)}
     touched = {id: Account.opened(event) for id, event in new.items()}

@@ -15,7 +15,7 @@ from domain import events as e
 from domain.address import address_key
 from projections import rows
 from projections.columns import Id, Instant
-from projections.projection import Events, Projection, Tables, of_stream
+from projections.projection import Events, Projection, Tables, of_kinds, of_stream
 
 
 def tables(suffix: str = "") -> Tables:
@@ -53,9 +53,12 @@ _Place = tuple[str, str, str]  # tenant, key, scope
 # -- fold ------------------------------------------------------------------------------------------------------------
 
 
+_KINDS: tuple[type[e.SuppressionAdded | e.SuppressionRemoved], ...] = (e.SuppressionAdded, e.SuppressionRemoved)
+
+
 def fold(connection: Connection, into: Tables, events: Events) -> None:
     (suppressions,) = into
-    mine = [(p.position, p.event) for p in events if isinstance(p.event, (e.SuppressionAdded, e.SuppressionRemoved))]
+    mine = of_kinds(events, _KINDS)
     found = rows.fetch(connection, suppressions, "stream_id", {event.originator_id for _, event in mine})
     before: Mapping[_Place, rows.Row] = {row[:3]: row for row in found}
     after = dict(before)

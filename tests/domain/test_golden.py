@@ -13,7 +13,7 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from domain.catalogue import EVENTS
-from domain.events import Event
+from domain.events import Event, RecipientEvent, is_about_recipient
 from infrastructure.ledger.mapper import EventMapper
 from tests.domain.event_samples import full, sparse
 
@@ -49,6 +49,11 @@ def test_a_full_sample_has_every_field_of_its_event(event: type[Event]) -> None:
     (line,) = [line for line in lines() if (line["topic"], line["sample"]) == (event.topic(), "full")]
     assert set(line["state"]) | {"originator_id", "originator_version"} == set(event.model_fields)
     assert [name for name, value in line["state"].items() if value in (None, [], {})] == []
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_is_about_a_recipient_is_told_by_its_kind(event: type[Event]) -> None:
+    assert is_about_recipient(event.model_construct()) == issubclass(event, RecipientEvent)
 
 
 def test_no_topic_is_used_twice() -> None:
