@@ -13,6 +13,7 @@ from domain.address import address_key
 from domain.status import EmailStatus
 from projections import terms
 from projections.emails import COUNTS, EMAILS, TERMS
+from projections.stepwise import look
 
 _RARE = 1000  # emails under a term that are few enough to be looked at one by one
 _SKEW = timedelta(hours=1)  # clocks of several machines: how far times may be from the order of positions
@@ -95,7 +96,7 @@ def page(connection: Connection, wanted: EmailFilter) -> Page:
     query = _matching(connection, wanted, common).order_by(order).limit(wanted.limit + 1)
     if rare:
         places = sorted(set.intersection(*rare), reverse=not backwards)
-        found = _looked_at(connection, query, places, wanted.limit + 1)
+        found = look(places, wanted.limit + 1, lambda some: _rows(connection, query.where(position.in_(some))))
     else:
         found = _rows(connection, query)
     shown = found[: wanted.limit]
@@ -115,18 +116,6 @@ def _matching(connection: Connection, wanted: EmailFilter, terms: Sequence[str])
         *in_time(connection, wanted.tenant, wanted.since, wanted.until, EMAILS),
         *(_has(wanted.tenant, term) for term in terms),
     )
-
-
-def _looked_at(connection: Connection, query: Select[Any], places: Sequence[int], enough: int) -> list[EmailRow]:
-    """Of the emails at these places, in their order, those that the query finds, until there are enough. Most often
-    the first few are; where few fit, longer and longer steps keep the number of questions small.
-    """
-    found: list[EmailRow] = []
-    step = enough
-    while places and len(found) < enough:
-        found += _rows(connection, query.where(EMAILS.c.queued_position.in_(places[:step])))
-        places, step = places[step:], 4 * step
-    return found
 
 
 def _first_few(connection: Connection, tenant: str, term: str) -> list[int]:

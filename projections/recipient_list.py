@@ -12,6 +12,7 @@ from domain.address import address_key
 from domain.status import RecipientStatus
 from projections.email_list import in_time
 from projections.recipients import RECIPIENTS
+from projections.stepwise import look
 
 _RARE = 1000  # recipients whose addresses begin alike that are few enough to be put in order
 _LAST = chr(0x10FFFF)
@@ -78,15 +79,16 @@ def page(connection: Connection, wanted: RecipientFilter) -> Page:
     """One page. A cursor holds its place whatever comes in or changes meanwhile."""
     backwards = wanted.before is not None and wanted.after is None
     query = _ordered(_matching(connection, wanted), backwards).limit(wanted.limit + 1)
-    found = [_row(row) for row in connection.execute(query).mappings()]
+    if wanted.prefix is None:
+        found = _rows(connection, query)
+    else:
+        found = _beginning(connection, query, wanted, wanted.prefix.casefold(), backwards)
     shown = found[: wanted.limit]
     return Page(tuple(reversed(shown) if backwards else shown), has_more=len(found) > wanted.limit)
 
 
 def _matching(connection: Connection, wanted: RecipientFilter) -> Select[Any]:
     conditions = [*_conditions(wanted), *in_time(connection, wanted.tenant, wanted.since, wanted.until, RECIPIENTS)]
-    if wanted.prefix is not None:
-        conditions.append(_begins(connection, wanted.tenant, wanted.prefix.casefold()))
     columns = [_c[each.name] for each in fields(RecipientRow)]
     return select(*columns).where(_c.tenant == wanted.tenant, *conditions)
 
@@ -95,14 +97,19 @@ def _ordered(query: Select[Any], backwards: bool) -> Select[Any]:
     return query.order_by(*(each.asc() if backwards else each.desc() for each in (_c.queued_position, _c.id)))
 
 
-def _begins(connection: Connection, tenant: str, key: str) -> ColumnElement[bool]:
+def _beginning(
+    connection: Connection, query: Select[Any], wanted: RecipientFilter, key: str, backwards: bool
+) -> list[RecipientRow]:
     """Where many begin so, walking down the list until a page is full is short; where few do, they are looked up."""
     alike = (_c.key >= key) & (_c.key < key + _LAST)
-    mine = select(_c.queued_position).where(_c.tenant == tenant, alike)
+    mine = select(_c.queued_position).where(_c.tenant == wanted.tenant, alike)
     few = connection.scalars(mine.order_by(_c.key).limit(_RARE)).all()  # in order: taken from the index
-    if len(few) < _RARE:
-        return alike & _c.queued_position.in_(few)
-    return func.substr(_c.key, 1, len(key)) == key
+    if len(few) == _RARE:
+        return _rows(connection, query.where(func.substr(_c.key, 1, len(key)) == key))
+    places = sorted(set(few), reverse=not backwards)
+    return look(
+        places, wanted.limit + 1, lambda some: _rows(connection, query.where(alike, _c.queued_position.in_(some)))
+    )
 
 
 def _conditions(wanted: RecipientFilter) -> list[ColumnElement[bool]]:
@@ -126,6 +133,10 @@ def _older(place: Place) -> ColumnElement[bool]:
 def _newer(place: Place) -> ColumnElement[bool]:
     position, id = place
     return (_c.queued_position >= position) & or_(_c.queued_position > position, _c.id > id)
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[RecipientRow]:
+    return [_row(row) for row in connection.execute(query).mappings()]
 
 
 def _row(row: Mapping[Any, Any]) -> RecipientRow:

@@ -53,7 +53,7 @@ def test_a_full_sample_has_every_field_of_its_event(event: type[Event]) -> None:
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_what_is_about_a_recipient_is_told_by_its_kind(event: type[Event]) -> None:
-    assert is_about_recipient(event.model_construct()) == issubclass(event, RecipientEvent)
+    assert is_about_recipient(event.__new__(event)) == issubclass(event, RecipientEvent)
 
 
 def test_no_topic_is_used_twice() -> None:
