@@ -28,7 +28,7 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA busy_timeout = 30000",
     "PRAGMA cache_size = -65536",  # 64 MiB
-    "PRAGMA temp_store = MEMORY",
+    "PRAGMA temp_store = FILE",  # what is sorted for an index grows with the table
 )
 _SWITCHES = 250  # five seconds
 _LEFT = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.IdleInTransactionSessionTimeout)  # it goes on elsewhere
@@ -70,15 +70,11 @@ class Database:
 
     @contextmanager
     def borrow(self) -> Iterator[Connection]:
-        """A connection for several transactions, which ends with the block, and its temporary tables with it.
-
-        On SQLite these go to files, and not into memory.
-        """
+        """A connection for several transactions, which ends with the block, and its temporary tables with it."""
         with outages(), self._reader.connect() as connection:
             try:
                 if self.kind == "sqlite":
                     raw: Any = connection.connection.driver_connection
-                    raw.execute("PRAGMA temp_store = FILE")
                     raw.execute("PRAGMA cache_size = -16384")  # 16 MiB, and so much again for sorting
                 yield connection
             finally:
